@@ -1,0 +1,45 @@
+"""Training in a random subspace of the weights, and the compressed model that comes of it."""
+
+from overparam.compress.subspace.ensemble import SubspaceEnsemble
+from overparam.compress.subspace.fastfood_projection import FastfoodProjection
+from overparam.compress.subspace.hadamard import fwht
+from overparam.compress.subspace.initialisation import he_normal
+from overparam.compress.subspace.layerwise import LayerwiseProjection, share_dimensions
+from overparam.compress.subspace.layout import ParameterLayout
+from overparam.compress.subspace.model import ProjectionKind, Structure, SubspaceModel
+from overparam.compress.subspace.philox import PhiloxStream
+from overparam.compress.subspace.policies import SOLVED, SubspacePolicies
+from overparam.compress.subspace.projections import (
+    CoordinateProjection,
+    DenseProjection,
+    Projection,
+)
+from overparam.compress.subspace.quantise import BitSearch, QuantisedVector, fewest_bits
+from overparam.compress.subspace.sparse_projection import SparseProjection
+from overparam.compress.subspace.storage import SubspaceFile, load_subspace, save_subspace
+
+__all__ = [
+    "SOLVED",
+    "BitSearch",
+    "CoordinateProjection",
+    "DenseProjection",
+    "FastfoodProjection",
+    "LayerwiseProjection",
+    "ParameterLayout",
+    "PhiloxStream",
+    "Projection",
+    "ProjectionKind",
+    "QuantisedVector",
+    "SparseProjection",
+    "Structure",
+    "SubspaceEnsemble",
+    "SubspaceFile",
+    "SubspaceModel",
+    "SubspacePolicies",
+    "fewest_bits",
+    "fwht",
+    "he_normal",
+    "load_subspace",
+    "save_subspace",
+    "share_dimensions",
+]

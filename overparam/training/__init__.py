@@ -1,0 +1,54 @@
+"""Training loops, ensembles, losses, schedules."""
+
+from overparam.training.balance_break import balance_break_step, estimate_sigma_r
+from overparam.training.checkpoint import Checkpoint
+from overparam.training.cost import CostCounter
+from overparam.training.cross_entropy_method import CemResult, cem
+from overparam.training.data import Batch, MemberData
+from overparam.training.ensemble import Ensemble
+from overparam.training.evaluate import accuracy, predict
+from overparam.training.factor_trace import FactorTrace, log_spaced_steps
+from overparam.training.factored_gd import (
+    DivergenceError,
+    FactoredDescent,
+    accelerated_factored_gd,
+    factored_gd,
+    random_factors,
+)
+from overparam.training.fit import FitTrace, fit
+from overparam.training.losses import cross_entropy, mse
+from overparam.training.orders import batch_orders
+from overparam.training.running import Callback, Fit
+from overparam.training.schedules import Schedule, constant, cosine, multistep
+
+__all__ = [
+    "Batch",
+    "Callback",
+    "CemResult",
+    "Checkpoint",
+    "CostCounter",
+    "DivergenceError",
+    "Ensemble",
+    "FactorTrace",
+    "FactoredDescent",
+    "Fit",
+    "FitTrace",
+    "MemberData",
+    "Schedule",
+    "accelerated_factored_gd",
+    "accuracy",
+    "balance_break_step",
+    "batch_orders",
+    "cem",
+    "constant",
+    "cosine",
+    "cross_entropy",
+    "estimate_sigma_r",
+    "factored_gd",
+    "fit",
+    "log_spaced_steps",
+    "mse",
+    "multistep",
+    "predict",
+    "random_factors",
+]

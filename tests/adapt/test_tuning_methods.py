@@ -1,0 +1,67 @@
+"""Methods by name, and rivals of equal size."""
+
+import copy
+
+import pytest
+import torch
+
+from overparam.adapt.methods import METHODS, SIZED, apply_method, matched_size, tuning_report
+from overparam.models import ResidualMLP, TinyConvNeXt, TinyViT, seeded
+
+FAMILIES = {"mlp": ResidualMLP, "convnext": TinyConvNeXt, "vit": TinyViT}
+SSF_PARAMETERS = {"mlp": 2304, "convnext": 2368, "vit": 3648}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_counts_beside_the_head_are_those_of_the_layers(family):
+    net = seeded(FAMILIES[family], 0)
+    counts = {
+        method: tuning_report(apply_method(copy.deepcopy(net), method)).tuned
+        for method in METHODS
+        if family == "vit" or not method.startswith("vpt")
+    }
+    width = net.head.in_features
+    assert counts["ssf"] == SSF_PARAMETERS[family]
+    assert counts["ssf-scale"] == counts["ssf-shift"] == counts["ssf"] // 2
+    assert counts["ssf-final"] == 2 * width
+    assert counts["linear"] == 0
+    assert counts["full"] == sum(p.numel() for p in net.parameters()) - 10 * (width + 1)
+    if family == "vit":
+        assert (counts["vpt-shallow"], counts["vpt-deep"]) == (48, 4 * 48)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", [name for name in SIZED if name != "vpt-shallow"])
+def test_the_matched_size_is_the_smallest_that_is_large_enough(family, method):
+    if method == "vpt-deep" and family != "vit":
+        pytest.skip("prompts need a transformer")
+    net, wanted = FAMILIES[family](), SSF_PARAMETERS[family]
+    size = matched_size(net, method, wanted)
+    at, below = (
+        tuning_report(apply_method(copy.deepcopy(net), method, size=n)).tuned
+        for n in (size, size - 1 or 1)
+    )
+    assert at >= wanted and (size == 1 or below < wanted)
+    assert not any("adapter" in name or "lora" in name for name, _ in net.named_parameters())
+
+
+def test_one_pair_before_a_linear_head_adds_nothing_that_the_head_could_not_do():
+    net = apply_method(seeded(TinyViT, 0).double(), "ssf-final", seed=3)
+    plain = seeded(TinyViT, 0).double()
+    pair = net.norm.ssf
+    with torch.no_grad():
+        plain.head.bias.add_(plain.head.weight @ pair.shift)
+        plain.head.weight.mul_(pair.scale)
+    x = torch.randn(4, 1, 8, 8, dtype=torch.float64)
+    torch.testing.assert_close(net(x), plain(x), rtol=0, atol=1e-12)
+
+
+def test_what_is_unknown_or_out_of_reach_is_refused():
+    with pytest.raises(ValueError, match="method='sff'; allowed: full"):
+        apply_method(ResidualMLP(), "sff")
+    with pytest.raises(ValueError, match="method='sff'"):
+        matched_size(ResidualMLP(), "sff", 10)
+    with pytest.raises(ValueError, match="no sequence|no patch_embed"):
+        apply_method(ResidualMLP(), "vpt-deep")
+    with pytest.raises(ValueError, match="at size 2"):
+        matched_size(ResidualMLP(), "adapter", 10**6, largest=2)
