@@ -1,0 +1,67 @@
+"""Load what the user names: a module, a file, or an object in one.
+
+A file is loaded under a private module name, and the current folder goes to the *end* of
+``sys.path``, so that a user's ``tasks.py`` never hides a package of this project.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from overparam.study.sources import PRIVATE_PREFIX, split_factory
+
+
+def load_module(place: str) -> ModuleType:
+    """Import ``package.module`` or load ``path/to/file.py`` (once per file and content).
+
+    Raises:
+        ImportError: there is no such module, or it does not import (the cause is chained).
+    """
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    path = Path(place).expanduser().resolve()
+    if not path.is_file():
+        raise ImportError(f"there is no file {place!r} (looked at {path})")
+    content = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]
+    name = f"{PRIVATE_PREFIX}{path.stem}_{content}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{place!r} can't be loaded as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    beside = str(path.parent)
+    if beside not in sys.path:
+        sys.path.append(beside)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def load_object(value: str) -> Any:
+    """Load the object that ``file.py:name`` or ``package.module:name`` names.
+
+    Raises:
+        ValueError: not of that form, or the module has no such name (those it has are listed).
+        ImportError: the file or module does not import.
+    """
+    place, name = split_factory(value)
+    module = load_module(place)
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            public = [n for n in vars(module) if not n.startswith("_")]
+            raise ValueError(f"{place} has no {name!r}; it has {', '.join(public) or 'nothing'}")
+        found = getattr(found, part)
+    return found

@@ -1,0 +1,262 @@
+"""Plan: the cells of a run, what each reads, and the key under which its artifact lies."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from overparam.fingerprint import Fingerprint, SourceTree
+from overparam.store import ArtifactRef
+from overparam.study.config import StudyConfig
+from overparam.study.declaration import Declaration
+from overparam.study.sources import code_name, source_tree
+from overparam.study.steps import Step, cell_values
+
+KEY_LENGTH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One run of a step: its values and the upstream cells that align with it."""
+
+    step: Step
+    values: Mapping[str, Any]
+    inputs: Mapping[str, tuple["Cell", ...]]
+
+    @property
+    def label(self) -> str:
+        """``method=roast · seed=3``; empty for a step that is not spread."""
+        return " · ".join(f"{name}={value}" for name, value in self.values.items())
+
+    @property
+    def name(self) -> str:
+        """``train · parameter-sharing · method=roast · seed=3``."""
+        return " · ".join(filter(None, (self.step.name, self.step.study, self.label)))
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """What one call of a step function computes: one cell, or a batch of cells."""
+
+    step: Step
+    cells: tuple[Cell, ...]
+
+    @property
+    def name(self) -> str:
+        """The cell's name; for a batch, the values of the batched name are listed."""
+        if self.step.batched is None or len(self.cells) == 1:
+            return self.cells[0].name
+        name = self.step.batched[0]
+        values = [str(cell.values[name]) for cell in self.cells]
+        fixed = [f"{n}={v}" for n, v in self.cells[0].values.items() if n != name]
+        return " · ".join([self.step.name, self.step.study, *fixed, f"{name}={','.join(values)}"])
+
+
+@dataclass(eq=False)
+class Plan:
+    """The cells of one study under one config, in an order in which they can run.
+
+    Cells that failed are marked with :meth:`lose`; a ``partial`` step then reads, and its key
+    holds, only the cells that are there.
+    """
+
+    study: Declaration
+    config: StudyConfig
+    profile: str
+    bases: Mapping[str, tuple[Declaration, StudyConfig]] = field(default_factory=dict)
+    lost: set[Cell] = field(default_factory=set, init=False)
+    _keys: dict[Cell, str] = field(default_factory=dict, init=False)
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """All cells, upstream first, the cells of shared bases included."""
+        made: dict[Step, list[Cell]] = {}
+        for step in self._ordered_steps():
+            made[step] = [
+                Cell(step, values, {n: _aligned(values, made[up]) for n, up in step.inputs.items()})
+                for values in cell_values(step, self._config_of(step))
+            ]
+        return [cell for cells in made.values() for cell in cells]
+
+    def cells_of(self, step: Step) -> list[Cell]:
+        return [cell for cell in self.cells if cell.step is step]
+
+    @cached_property
+    def units(self) -> list[Unit]:
+        """The cells grouped into calls: cells of a batch differ in the batched name alone."""
+        units: list[Unit] = []
+        for step in self._ordered_steps():
+            cells = self.cells_of(step)
+            if step.batched is None or step.batch is None:
+                units += [Unit(step, (cell,)) for cell in cells]
+                continue
+            groups: dict[str, list[Cell]] = {}
+            for cell in cells:
+                rest = {n: v for n, v in cell.values.items() if n != step.batched[0]}
+                groups.setdefault(json.dumps(rest, default=str), []).append(cell)
+            for group in groups.values():
+                units += [
+                    Unit(step, tuple(group[start : start + step.batch]))
+                    for start in range(0, len(group), step.batch)
+                ]
+        return units
+
+    def lose(self, cell: Cell) -> None:
+        """Mark a cell as failed or skipped."""
+        self.lost.add(cell)
+        self._keys.clear()
+
+    def readable(self, cell: Cell) -> bool:
+        """Whether the cell can run: its inputs are there, or it can live with holes."""
+        if cell.step.partial:
+            return all(any(up not in self.lost for up in ups) for ups in cell.inputs.values())
+        return not any(up in self.lost for ups in cell.inputs.values() for up in ups)
+
+    def present(self, cell: Cell) -> dict[str, list[Cell]]:
+        """The upstream cells that the cell reads, by parameter."""
+        return {n: [up for up in ups if up not in self.lost] for n, ups in cell.inputs.items()}
+
+    def key(self, cell: Cell) -> str:
+        """The key of a cell: a hash of step, stage, config read, cell, upstream keys and code."""
+        key = self._keys.get(cell)  # once: another thread may lose a cell meanwhile
+        if key is None:
+            key = self._keys[cell] = digest(self.key_parts(cell))
+        return key
+
+    def key_parts(self, cell: Cell) -> dict[str, Any]:
+        """What the key is a hash of; kept in the manifest, so that ``why`` can tell."""
+        step = cell.step
+        return {
+            "study": step.study,
+            "step": step.name,
+            "stage": step.stage,
+            "config": {name: self._content(step, name) for name in step.fields},
+            "cell": dict(cell.values),
+            "upstream": {
+                name: [self.key(up) for up in ups] for name, ups in self.present(cell).items()
+            },
+            "code": self.fingerprint(step).digest,
+        }
+
+    def ref(self, cell: Cell) -> ArtifactRef:
+        """Where the cell's artifact lies; a base's artifact lies with its owner."""
+        return ArtifactRef(cell.step.study, cell.step.name, self.key(cell))
+
+    def fingerprint(self, step: Step) -> Fingerprint:
+        """The code that the step's function reaches."""
+        return self.code_of(step.function.__module__, step.function.__qualname__)
+
+    def code_of(self, module: str, qualname: str) -> Fingerprint:
+        """The code that a function of this study (or of a base) reaches."""
+        if (module, qualname) not in self._fingerprints:
+            file = Path(str(sys.modules[module].__file__)).resolve()
+            found = self._tree(module, file).fingerprint(code_name(module, file), qualname)
+            self._fingerprints[module, qualname] = found
+        return self._fingerprints[module, qualname]
+
+    def values(self, step: Step, cells: tuple[Cell, ...]) -> dict[str, Any]:
+        """The keyword arguments of one call, the reserved names apart."""
+        config = self._config_of(step)
+        values = {name: config.step_value(name) for name in step.fields}
+        values |= {n: v for n, v in cells[0].values.items() if n in step.cell_names}
+        if step.batched is not None:
+            name, plural = step.batched
+            del values[name]
+            values[plural] = tuple(cell.values[name] for cell in cells)
+        return values
+
+    @cached_property
+    def _fingerprints(self) -> dict[tuple[str, str], Fingerprint]:
+        return {}
+
+    @cached_property
+    def _contents(self) -> dict[tuple[str, str], Any]:
+        return {}
+
+    def _content(self, step: Step, name: str) -> Any:
+        """What a field contributes to keys; a large data file is read once, not once per cell."""
+        field = (step.study, name)
+        if field not in self._contents:
+            self._contents[field] = self._config_of(step).content(name)
+        return self._contents[field]
+
+    @cached_property
+    def _trees(self) -> dict[str, SourceTree]:
+        return {}
+
+    def _tree(self, module: str, file: Path) -> SourceTree:
+        top = module.partition(".")[0]
+        if top not in self._trees:
+            self._trees[top] = source_tree(module, file)
+        return self._trees[top]
+
+    def _config_of(self, step: Step) -> StudyConfig:
+        return self.config if step.study == self.study.name else self.bases[step.study][1]
+
+    def _ordered_steps(self) -> Iterator[Step]:
+        seen: set[Step] = set()
+
+        def visit(step: Step) -> Iterator[Step]:
+            if step in seen:
+                return
+            seen.add(step)
+            for upstream in step.inputs.values():
+                yield from visit(upstream)
+            yield step
+
+        for step in self.study.steps.values():
+            yield from visit(step)
+
+
+def make_plan(
+    study: Declaration, profile: str = "quick", overrides: Mapping[str, Any] | None = None
+) -> Plan:
+    """Plan a run.
+
+    A shared base runs in the same profile and with the same ``seed`` and ``seeds`` as its reader.
+
+    Raises:
+        ConfigError: unknown profile or field, or a value that is not allowed.
+    """
+    config = study.config.for_profile(profile, overrides)
+    bases: dict[str, tuple[Declaration, StudyConfig]] = {}
+
+    def collect(declaration: Declaration) -> None:
+        for step in declaration.steps.values():
+            for upstream in step.inputs.values():
+                if upstream.study in (declaration.name, *bases):
+                    continue
+                base = upstream.owner
+                assert isinstance(base, Declaration)
+                seeds = {"seed": config.seed, "seeds": config.seeds}
+                bases[base.name] = (base, base.config.for_profile(profile, seeds))
+                collect(base)
+
+    collect(study)
+    return Plan(study, config, profile, bases)
+
+
+def digest(parts: Mapping[str, Any]) -> str:
+    """A key: the hash of canonical JSON."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def _plain(value: Any) -> Any:
+    """JSON for the NumPy scalars and paths that a cell listed by a function may hold."""
+    if hasattr(value, "item"):
+        return value.item()
+    return str(value)
+
+
+def _aligned(values: Mapping[str, Any], upstream: list[Cell]) -> tuple[Cell, ...]:
+    """The upstream cells that agree with ``values`` on every name that both have."""
+    return tuple(
+        cell
+        for cell in upstream
+        if all(values[name] == value for name, value in cell.values.items() if name in values)
+    )
