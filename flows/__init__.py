@@ -1,0 +1,1 @@
+"""What a user starts: one file per flow; :mod:`flows.cli` is the command line."""

@@ -1,0 +1,113 @@
+"""The terminal tables that close a run: verdicts, what failed, where the report is."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.study import StudyRun, summary
+from overparam.reporting import Recorded, recorded_verdicts
+from overparam.studies import load
+
+if TYPE_CHECKING:
+    from flows.server import Api
+
+COLOURS = {
+    "reproduced": "green",
+    "contradicted": "red",
+    "inconclusive": "yellow",
+    "undecided": "dim",
+    "void": "magenta",
+}
+
+
+def print_runs(runs: Sequence[StudyRun], api: "Api | None") -> None:
+    """Print what came out of some runs."""
+    console = Console()
+    for run in runs:
+        if run.verdicts:
+            console.print(verdict_table(run))
+        for error in dict.fromkeys(record.error for record in run.failed):
+            text = Text.assemble(("failed ", "red"), error)
+            console.print(text, highlight=False, soft_wrap=True)
+        console.print(summary(run), highlight=False)
+        if run.report:
+            console.print(f"Report: {run.report}", highlight=False, soft_wrap=True)
+        if api is not None and run.flow_run_id:
+            address = f"{api.ui}/runs/flow-run/{run.flow_run_id}"
+            console.print(f"In the Prefect UI: {address}", highlight=False, soft_wrap=True)
+    if len(runs) > 1:
+        failed = [run.study for run in runs if run.failed]
+        tail = f"; failed: {', '.join(failed)}" if failed else ""
+        console.print(f"{len(runs)} studies{tail}", highlight=False)
+
+
+def verdict_table(run: StudyRun) -> Table:
+    """A row per claim; where this profile can't decide, the recorded full verdict beside it."""
+    table = Table(title=f"{run.study} ({run.profile})", title_justify="left")
+    table.add_column("claim", ratio=3)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("effect", justify="right", no_wrap=True)
+    table.add_column("allowed", justify="right", no_wrap=True)
+    table.add_column("control", justify="right", no_wrap=True)
+    recorded = recorded_verdicts(load(run.name)) if run.profile == "quick" else {}
+    for row in run.verdicts:
+        control = row["control"]
+        table.add_row(
+            row["claim"],
+            _verdict_cell(row, recorded.get(row["name"])),
+            _with_interval(row),
+            _region(row["region"]),
+            _with_interval(control),
+        )
+    return table
+
+
+def _verdict_cell(row: dict[str, Any], recorded: Recorded | None) -> str:
+    verdict = row["verdict"]
+    text = f"[{COLOURS[verdict]}]{verdict}[/]"
+    if verdict == "undecided" and recorded is not None:
+        stale = ", stale" if recorded.stale else ""
+        text += f"\n[{COLOURS[recorded.verdict]}]{recorded.verdict}[/] in full{stale}"
+    return text
+
+
+def _with_interval(row: Mapping[str, Any]) -> str:
+    """The effect, and below it its interval unless it is exact."""
+    if row["low"] == row["high"]:
+        return _number(row["effect"])
+    return f"{_number(row['effect'])}\n[dim]{_number(row['low'])} to {_number(row['high'])}[/]"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _region(region: Sequence[float | None]) -> str:
+    low, high = region
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    return f">= {low:g}" if low is not None else f"<= {high:g}" if high is not None else "any"
+
+
+def print_recorded(found: Mapping[str, Mapping[str, Recorded]]) -> None:
+    """Print the recorded verdicts of some studies."""
+    table = Table(title="recorded verdicts of the full profiles", title_justify="left")
+    for column in ("study", "claim", "verdict", "effect", "interval", "recorded"):
+        table.add_column(column, justify="right" if column in ("effect", "interval") else "left")
+    for study, rows in found.items():
+        for row in rows.values():
+            stale = " [dim](stale)[/]" if row.stale else ""
+            table.add_row(
+                study,
+                row.title,
+                f"[{COLOURS[row.verdict]}]{row.verdict}[/]{stale}",
+                _number(row.effect),
+                f"{_number(row.low)} to {_number(row.high)}",
+                row.date,
+            )
+        if not rows:
+            table.add_row(study, "[dim]none recorded[/]", "", "", "", "")
+    Console().print(table)

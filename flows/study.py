@@ -1,0 +1,166 @@
+"""The flow ``study``: one study, its steps as Prefect tasks, a report at the end."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.utilities.annotations import quote
+from pydantic import Field
+
+from flows.display import Silent, current_display, tally
+from flows.scheduling import run_units
+from overparam.reporting import Report, failed_report
+from overparam.store import Store, pinned_by_run
+from overparam.studies import find, load
+from overparam.study import StepRecord, artifact_refs, make_plan
+from tasks import Context, Run, report, workers
+
+Profile = Literal["quick", "full"]
+
+StudyName = Annotated[str, Field(description="Name of a study (see `overparam list`), or a file")]
+ProfileName = Annotated[Profile, Field(description="quick decides in seconds, full as the paper")]
+Settings = Annotated[dict[str, Any], Field(description="Config fields to override")]
+StoreAddress = Annotated[str | None, Field(description="Store address; empty for the default")]
+WorkerCount = Annotated[int, Field(ge=1, le=256, description="Worker processes at once")]
+DeviceName = Annotated[str, Field(description="Where torch computes; cpu is the reference")]
+Fresh = Annotated[bool, Field(description="Run every step again, whatever is stored")]
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """What became of one study in one flow run; ``name`` is what was asked for (a file, maybe)."""
+
+    name: str
+    study: str
+    profile: str
+    config: dict[str, Any]
+    flow_run_id: str
+    steps: Sequence[StepRecord]
+    verdicts: Sequence[dict[str, Any]]
+    report: str
+    tasks: int
+
+    @property
+    def failed(self) -> list[StepRecord]:
+        """The cells that failed (not those skipped because of them)."""
+        return [record for record in self.steps if record.state == "failed"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row of the command line's JSON."""
+        return {
+            "study": self.study,
+            "profile": self.profile,
+            "config": self.config,
+            "flow_run_id": self.flow_run_id,
+            "steps": [record.to_dict() for record in self.steps],
+            "verdicts": list(self.verdicts),
+            "report": self.report,
+        }
+
+
+class StepsFailed(RuntimeError):
+    """Some steps failed; the rest ran, and ``runs`` tells which."""
+
+    def __init__(self, runs: Sequence[StudyRun]) -> None:
+        self.runs = runs
+        failed = [record for run in runs for record in run.failed]
+        first = failed[0].error.partition("\n")[0] if failed else ""
+        super().__init__(f"{len(failed)} of {sum(len(r.steps) for r in runs)} failed; {first}")
+
+
+def _run_name() -> str:
+    parameters = flow_run.parameters
+    return f"{parameters['study']} · {parameters['profile']}"
+
+
+@flow(
+    name="study",
+    flow_run_name=_run_name,
+    description="Re-run a paper's experiment and say of each of its claims whether it held.",
+    persist_result=False,
+)
+def study(
+    study: StudyName,
+    profile: ProfileName = "quick",
+    settings: Settings = {},  # noqa: B006 - Prefect shows the default in its form; never mutated
+    store: StoreAddress = None,
+    workers: WorkerCount = 1,
+    device: DeviceName = "cpu",
+    fresh: Fresh = False,
+) -> StudyRun:
+    """Run a study and report.
+
+    Raises:
+        ConfigError, UnknownStudyError, StoreError: nothing has run.
+        StepsFailed: a step failed; what did not need it ran, and the report shows what there is.
+    """
+    return run_study(study, profile, settings, store, workers, device, fresh)
+
+
+def run_study(
+    name: str,
+    profile: str,
+    settings: dict[str, Any],
+    store_address: str | None,
+    worker_count: int,
+    device: str,
+    fresh: bool,
+) -> StudyRun:
+    """The body of the flow ``study``."""
+    entry = find(name)
+    plan = make_plan(load(name), profile, settings)
+    store = Store.open(store_address)
+    run_id = str(flow_run.id or "")
+    run = Run(
+        module=entry.module,
+        study=entry.study,
+        profile=profile,
+        overrides=json.dumps(settings),
+        store=store.address,
+        device=device,
+        fresh=fresh,
+    )
+    preload = () if entry.module.endswith(".py") else (entry.module,)
+    display = current_display.get() or Silent()
+    store.check_writable()
+    with (
+        pinned_by_run(store, artifact_refs(plan)),
+        workers(worker_count, preload) as pool,
+        display.run(plan, pool),
+    ):
+        context = Context(run, plan, store, pool)
+        records = run_units(context, display)
+        made = _report(context, records, run_id)
+    result = StudyRun(
+        name=name,
+        study=entry.study,
+        profile=profile,
+        config=plan.config.model_dump(mode="json"),
+        flow_run_id=run_id,
+        steps=[*records, made.record],
+        tasks=len(plan.units) + 1,
+        verdicts=made.verdicts,
+        report=made.page,
+    )
+    if result.failed:
+        raise StepsFailed([result])
+    return result
+
+
+def _report(context: Context, records: Sequence[StepRecord], run_id: str) -> Report:
+    """Run the report task; a report that fails is a failed step like any other."""
+    plan = context.plan
+    name = f"report · {plan.study.name}"
+    future = report.submit(name, quote(context), quote(records), run_id)  # type: ignore[call-overload]
+    future.wait()
+    if future.state.is_completed():
+        return future.result()
+    return Report([], "", failed_report(plan, future.state.message or ""))
+
+
+def summary(run: StudyRun) -> str:
+    """``parameter-sharing (quick): 3 completed, 2 cached``."""
+    return f"{run.study} ({run.profile}): {tally(run.steps)}"

@@ -1,0 +1,97 @@
+"""Draw the figures of a study: each becomes a Vega-Lite specification and a PNG."""
+
+import json
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from overparam.reporting.theme import theme
+from overparam.store import Store
+from overparam.study import Figure, Plan, mending, step_tables
+
+PNG_SCALE = 2
+MOST_ROWS = 5_000
+"""Rows of data that a page holds for one figure."""
+
+
+def draw_figures(plan: Plan, store: Store) -> pd.DataFrame:
+    """Draw all figures of the study.
+
+    A figure that needs a step of which nothing is there, or that raises, has its reason in the
+    column ``error`` and no picture: the others are drawn. One with more than ``MOST_ROWS`` rows
+    is a PNG only, and ``note`` says what its author can do.
+
+    Returns:
+        One row per figure: title, caption, spec (JSON), png (bytes), error, note.
+    """
+    rows = []
+    for figure in plan.study.figures:
+        row = {"title": figure.title, "caption": figure.caption, "spec": "", "png": b""}
+        row |= {"error": "", "note": ""}
+        try:
+            row |= _draw(plan, store, figure)
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            row["error"] = f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
+        rows.append(row)
+    columns = ["title", "caption", "spec", "png", "error", "note"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _draw(plan: Plan, store: Store, figure: Figure) -> dict[str, Any]:
+    import vl_convert
+
+    inputs = [step_tables(plan, step, store) for step in figure.inputs.values()]
+    values = {name: plan.config.step_value(name) for name in figure.fields}
+    spec = specification(mending(plan, store, lambda: figure.function(*inputs, **values)))
+    png = vl_convert.vegalite_to_png(spec, config=theme(), scale=PNG_SCALE)
+    rows = _data_rows(spec)
+    if rows > MOST_ROWS:
+        note = (
+            f"Shown as an image only: its data have {rows:,} rows, and {MOST_ROWS:,} fit a page. "
+            "Aggregate them in the figure's function, or thin them with charts.thinned."
+        )
+        return {"png": png, "note": note}
+    return {"spec": json.dumps(spec), "png": png}
+
+
+def specification(chart: Any) -> dict[str, Any]:
+    """The Vega-Lite specification of an Altair chart, its data inlined, without a theme.
+
+    Raises:
+        TypeError: not a chart.
+        ValueError: data of the chart lie elsewhere, and would be missing on the page.
+    """
+    import altair as alt
+
+    if not isinstance(chart, alt.TopLevelMixin):
+        raise TypeError(f"a figure must return an Altair chart, not {type(chart).__name__}")
+    with (
+        alt.data_transformers.enable("default", max_rows=None),
+        alt.theme.enable("none"),
+    ):
+        spec = chart.to_dict()
+    outside = [data["url"] for data in _nested(spec, "data") if "url" in data]
+    if outside:
+        raise ValueError(f"the chart's data must be a data frame, not the address {outside[0]!r}")
+    return spec
+
+
+def _data_rows(spec: dict[str, Any]) -> int:
+    inline = [data["values"] for data in _nested(spec, "data") if "values" in data]
+    return sum(map(len, [*spec.get("datasets", {}).values(), *inline]))
+
+
+def _nested(part: Any, key: str) -> Iterator[dict[str, Any]]:
+    """Every mapping that stands under ``key``, at any depth; rows of data are not looked into."""
+    if isinstance(part, dict):
+        for name, value in part.items():
+            if name == key and isinstance(value, dict):
+                yield value
+            elif name not in ("datasets", "values"):
+                yield from _nested(value, key)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _nested(value, key)

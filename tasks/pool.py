@@ -1,0 +1,272 @@
+"""The worker pool: each call of a step runs in a killable process with one torch thread.
+
+A worker that hangs is ended by the step's time-out, one that dies (exit, segmentation fault, out of
+memory) fails its own unit alone. Workers return records, not objects; what they compute lies in
+the store.
+"""
+
+import json
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sized
+from concurrent.futures import BrokenExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from multiprocessing.context import BaseContext
+from typing import Any, TypeVar
+
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
+
+from overparam.store import Store
+from overparam.studies import load_from
+from overparam.study import Plan, StepFailed, StepRecord, Unit, make_plan, run_unit
+
+T = TypeVar("T")
+
+PROGRESS_INTERVAL = 0.25
+"""Seconds between two progress messages of a worker."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all units of one run share, in a form that travels to a worker.
+
+    ``overrides`` is JSON; ``module`` is a module's name or the path of a study file.
+    """
+
+    module: str
+    study: str
+    profile: str
+    overrides: str
+    store: str
+    device: str = "cpu"
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """One unit of a run, named by its index in the plan; cells by theirs, with their keys."""
+
+    run: Run
+    unit: int
+    cells: tuple[int, ...]
+    keys: tuple[str, ...]
+    lost: tuple[int, ...]
+
+    @classmethod
+    def of(cls, run: Run, plan: Plan, unit: Unit) -> "Request":
+        number = {cell: index for index, cell in enumerate(plan.cells)}
+        whole = next(i for i, u in enumerate(plan.units) if unit.cells[0] in u.cells)
+        return cls(
+            run,
+            whole,
+            tuple(number[cell] for cell in unit.cells),
+            tuple(plan.key(cell) for cell in unit.cells),
+            tuple(sorted(number[cell] for cell in plan.lost)),
+        )
+
+
+class WorkerDied(RuntimeError):
+    """The worker process ended without an answer."""
+
+
+class StepTimeout(RuntimeError):
+    """The step ran longer than its time-out and was ended."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the innermost iteration of a step is; ``total`` may be unknown."""
+
+    done: int
+    total: int | None
+    description: str
+
+
+@dataclass(eq=False)
+class Workers:
+    """A pool of worker processes, started when the first unit needs it."""
+
+    size: int
+    preload: tuple[str, ...] = ()
+    _progress: dict[tuple[str, int], Progress] = field(default_factory=dict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _pool: ProcessPool | None = field(default=None, init=False)
+    _messages: Any = field(default=None, init=False)
+
+    def submit(self, request: Request, timeout: float | None) -> "Pending":
+        """Hand a unit to a worker."""
+        with self._lock:
+            if self._pool is None:
+                self._start()
+            assert self._pool is not None
+            future = self._pool.schedule(_work, args=(request,), timeout=timeout)
+        return Pending(self, request, timeout, future)
+
+    def progress(self, study: str, unit: int) -> Progress | None:
+        """The newest progress of a unit."""
+        return self._progress.get((study, unit))
+
+    def stop(self) -> None:
+        """End all workers now; what they had not written is lost, what is stored stays."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.stop()  # type: ignore[no-untyped-call]
+                self._pool.join()
+                self._messages.put(None)
+                self._pool = None
+
+    def _start(self) -> None:
+        context = _context(self.preload)
+        self._messages = context.Queue()
+        self._pool = ProcessPool(
+            max_workers=self.size,
+            initializer=_initialize,
+            initargs=(self._messages,),
+            context=context,
+        )
+        threading.Thread(target=self._listen, args=(self._messages,), daemon=True).start()
+
+    def _listen(self, messages: Any) -> None:
+        while (message := messages.get()) is not None:
+            study, unit, done, total, description = message
+            self._progress[study, unit] = Progress(done, total, description)
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A unit that a worker has; :meth:`wait` is called until it answers."""
+
+    workers: Workers
+    request: Request
+    timeout: float | None
+    future: ProcessFuture[list[StepRecord]]
+
+    @property
+    def progress(self) -> Progress | None:
+        return self.workers.progress(self.request.run.study, self.request.unit)
+
+    def wait(self, seconds: float) -> list[StepRecord] | None:
+        """The records, or ``None`` if the worker needs longer than ``seconds``.
+
+        Raises:
+            StepTimeout, WorkerDied: the worker was ended, or ended itself.
+            Exception: what the step raised.
+        """
+        try:
+            records: list[StepRecord] = self.future.result(timeout=seconds)
+        except FutureTimeout as error:
+            if not self.future.done():
+                return None
+            if self.timeout is None or error.args[:1] != ("Task timeout",):
+                raise  # the step's own: a connection that timed out, say
+            raise StepTimeout(
+                f"ran longer than its time-out of {self.timeout:g} s and was ended"
+            ) from None
+        except ProcessExpired as error:
+            code = error.exitcode
+            how = (
+                f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
+            )
+            hint = " (out of memory?)" if code == -9 else ""
+            raise WorkerDied(f"the worker process ended {how}{hint}") from None
+        except BrokenExecutor:
+            raise WorkerDied("the pool of worker processes could not be started") from None
+        return records
+
+
+_active: ContextVar[Workers | None] = ContextVar("active_workers", default=None)
+
+
+@contextmanager
+def workers(size: int, preload: Iterable[str] = ()) -> Iterator[Workers]:
+    """The pool of this run; a flow called by another flow uses that one's."""
+    outer = _active.get()
+    if outer is not None:
+        yield outer
+        return
+    pool = Workers(size, tuple(preload))
+    token = _active.set(pool)
+    try:
+        yield pool
+    finally:
+        _active.reset(token)
+        pool.stop()
+
+
+def _context(preload: tuple[str, ...]) -> BaseContext:
+    """Fork from a clean server process that has imported the heavy libraries once.
+
+    Forking this process itself is not safe: it runs threads. Where there is no fork server,
+    workers start anew and import for themselves.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "overparam.study", "overparam.studies", *preload])
+    return context
+
+
+@dataclass
+class _Here:
+    """What a worker process holds; unset in every other process."""
+
+    messages: Any = None
+
+
+_here = _Here()
+
+
+def _initialize(messages: Any) -> None:
+    """Runs once in each worker."""
+    _here.messages = messages
+
+
+def _work(request: Request) -> list[StepRecord]:
+    """Runs in a worker: plan again, run the unit, return its records."""
+    run = request.run
+    plan = _plan(run.module, run.study, run.profile, run.overrides, request.lost)
+    unit = plan.units[request.unit]
+    cells = tuple(plan.cells[index] for index in request.cells)
+    if request.keys != tuple(plan.key(cell) for cell in cells):
+        raise StepFailed(f"{unit.name}: the code changed while the run was going; start it again")
+    return run_unit(
+        plan,
+        Unit(unit.step, cells),
+        Store.open(run.store),
+        fresh=run.fresh,
+        device=run.device,
+        progress=partial(_report, (run.study, request.unit)),
+    )
+
+
+@lru_cache(maxsize=8)
+def _plan(module: str, study: str, profile: str, overrides: str, lost: tuple[int, ...]) -> Plan:
+    plan = make_plan(load_from(module, study), profile, json.loads(overrides))
+    for index in lost:
+        plan.lose(plan.cells[index])
+    return plan
+
+
+def _report(
+    unit: tuple[str, int],
+    items: Iterable[T],
+    *,
+    total: int | None = None,
+    description: str = "",
+) -> Iterator[T]:
+    """The progress wrapper in a worker: messages to the parent, a few a second."""
+    size = len(items) if total is None and isinstance(items, Sized) else total
+    sent = time.monotonic()
+    _here.messages.put((*unit, 0, size, description))
+    done = 0
+    for done, item in enumerate(items, start=1):
+        yield item
+        if time.monotonic() - sent > PROGRESS_INTERVAL:
+            sent = time.monotonic()
+            _here.messages.put((*unit, done, size, description))
+    _here.messages.put((*unit, done, size, description))
