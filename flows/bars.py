@@ -28,6 +28,7 @@ class Bars:
         self._console = console
         self._bars: dict[Step, TaskID] = {}
         self._running: dict[Unit, int] = {}
+        self._states: dict[Step, set[str]] = {}
         self._progress: Progress | None = None
 
     @contextmanager
@@ -43,7 +44,7 @@ class Bars:
             console=self._console,
             transient=False,
         )
-        self._progress, self._bars, self._running = progress, {}, {}
+        self._progress, self._bars, self._running, self._states = progress, {}, {}, {}
         for cell in plan.cells:
             if cell.step not in self._bars:
                 self._bars[cell.step] = progress.add_task(
@@ -73,7 +74,8 @@ class Bars:
         assert self._progress is not None
         self._running.pop(unit, None)
         bar = self._bars[unit.step]
-        states = {record.state for record in records}
+        states = self._states.setdefault(unit.step, set())
+        states |= {record.state for record in records}
         note = " ".join(sorted(states - {"completed"}))
         if states & {"failed", "skipped"}:
             note = f"[red]{note}[/red]"
@@ -82,10 +84,10 @@ class Bars:
     def _watch(self, plan: Plan, workers: Workers, done: threading.Event) -> None:
         """Show the inner progress of one running unit per step."""
         assert self._progress is not None
-        number = {unit: index for index, unit in enumerate(plan.units)}
+        number = {cell: index for index, unit in enumerate(plan.units) for cell in unit.cells}
         while not done.wait(REFRESH_SECONDS):
             for unit in list(self._running):
-                inner = workers.progress(plan.study.name, number[unit])
+                inner = workers.progress(plan.study.name, number[unit.cells[0]])
                 if inner is not None and inner.total:
                     note = f"{inner.description} {inner.done}/{inner.total}".strip()
                     self._progress.update(self._bars[unit.step], note=note)

@@ -1,29 +1,11 @@
 """The flow ``reproduce``: many studies, one after the other, on one pool of workers."""
 
-from typing import Annotated
-
 from prefect import flow
-from pydantic import Field
 
-from flows.study import (
-    DeviceName,
-    Fresh,
-    ProfileName,
-    StepsFailed,
-    StoreAddress,
-    StudyRun,
-    WorkerCount,
-    study,
-)
+from flows.study import Profile, StepsFailed, StudyRun, WorkerCount, study
 from overparam.errors import BadInput
 from overparam.studies import entries, find
 from tasks import workers as worker_pool
-
-StudyNames = Annotated[
-    list[str], Field(description="Names of studies; empty means by theme or all")
-]
-Theme = Annotated[str | None, Field(description="Only the studies of this theme")]
-FailFast = Annotated[bool, Field(description="Stop at the first study that fails")]
 
 
 def chosen(studies: list[str], theme: str | None) -> list[str]:
@@ -34,7 +16,9 @@ def chosen(studies: list[str], theme: str | None) -> list[str]:
         BadInput: no study has that theme; the themes there are, are listed.
     """
     if studies:
-        return [find(name).study for name in studies]
+        for name in studies:
+            find(name)
+        return studies
     rows = [entry for entry in entries() if entry.paper]
     themes = sorted({entry.theme for entry in rows})
     if theme is not None and theme not in themes:
@@ -42,24 +26,31 @@ def chosen(studies: list[str], theme: str | None) -> list[str]:
     return [e.study for e in rows if e.available and theme in (None, e.theme)]
 
 
-@flow(
-    name="reproduce",
-    description="Re-run many studies; one that fails does not stop the others.",
-    persist_result=False,
-)
+@flow(name="reproduce", persist_result=False)
 def reproduce(
-    studies: StudyNames = [],  # noqa: B006 - Prefect shows the default in its form; never mutated
-    theme: Theme = None,
-    profile: ProfileName = "quick",
-    store: StoreAddress = None,
+    studies: list[str] = [],  # noqa: B006 - Prefect shows the default in its form; never mutated
+    theme: str | None = None,
+    profile: Profile = "quick",
+    store: str | None = None,
     workers: WorkerCount = 1,
-    device: DeviceName = "cpu",
-    fresh: Fresh = False,
-    fail_fast: FailFast = False,
+    device: str = "cpu",
+    fresh: bool = False,
+    fail_fast: bool = False,
 ) -> list[StudyRun]:
-    """Run the studies.
+    """Re-run many studies; one that fails does not stop the others.
+
+    Args:
+        studies: names of studies; empty means all, or all of the theme
+        theme: only the studies of this theme
+        profile: quick decides in seconds what it can, full is as the papers ask
+        store: address of the store, empty for the default
+        workers: worker processes at once, one torch thread each
+        device: where torch computes; cpu is the reference
+        fresh: run every step again, whatever is stored
+        fail_fast: stop at the first study that fails
 
     Raises:
+        BadInput, StoreError: nothing has run.
         StepsFailed: in at least one of them a step failed; ``runs`` holds all that ran.
     """
     runs: list[StudyRun] = []

@@ -1,7 +1,7 @@
 """Run the units of a plan as Prefect tasks, as many at once as there are workers."""
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import quote
@@ -15,8 +15,14 @@ SPARE_SLOTS = 2
 """Tasks beyond the number of workers, so that looking in the store never waits for a worker."""
 
 
-def run_units(context: Context, display: Display) -> list[StepRecord]:
+Wanted = Callable[[Cell], bool]
+
+
+def run_units(context: Context, display: Display, wanted: Wanted) -> list[StepRecord]:
     """Run all units; who needs a cell that failed is skipped, the others go on.
+
+    Args:
+        wanted: whether a cell that is not stored shall run.
 
     Returns:
         A record per cell, in the order of the plan.
@@ -32,8 +38,9 @@ def run_units(context: Context, display: Display) -> list[StepRecord]:
             if len(running) >= context.workers.size + SPARE_SLOTS:
                 break
             waiting.remove(unit)
-            running[_submit(context, unit, done, finished)] = unit
-            display.started(unit)
+            for part, skipped in _parts(context, unit, wanted):
+                running[_submit(context, part, skipped, done, finished)] = part
+                display.started(part)
         future = finished.get()
         future.wait()  # takes over the final state; without it, the server is asked, which lags
         unit = running.pop(future)
@@ -53,19 +60,46 @@ def _ready(
             yield unit
 
 
+def _parts(context: Context, unit: Unit, wanted: Wanted) -> Iterator[tuple[Unit, str]]:
+    """What of a unit runs, and what does not, with the reason."""
+    plan = context.plan
+    run, again, unreadable, unwanted = [], [], [], []
+    for cell in unit.cells:
+        if not plan.readable(cell):
+            unreadable.append(cell)
+        elif cell in context.forced:
+            again.append(cell)
+        elif wanted(cell) or context.store.has(plan.ref(cell)):
+            run.append(cell)
+        else:
+            unwanted.append(cell)
+    for cells in filter(None, (run, again)):
+        yield Unit(unit.step, tuple(cells)), ""
+    if unreadable:
+        ups = [up for cell in unreadable for ups in cell.inputs.values() for up in ups]
+        lost = _names([up for up in ups if up in plan.lost])
+        yield (
+            Unit(unit.step, tuple(unreadable)),
+            f"{unit.name} needs {lost}, which did not complete",
+        )
+    if unwanted:
+        yield Unit(unit.step, tuple(unwanted)), "not stored, and not among the cells asked for"
+
+
 def _submit(
     context: Context,
     unit: Unit,
+    skipped: str,
     done: dict[Cell, PrefectFuture[list[StepRecord]]],
     finished: "queue.SimpleQueue[PrefectFuture[list[StepRecord]]]",
 ) -> PrefectFuture[list[StepRecord]]:
-    plan = context.plan
-    upstream = [up for cell in unit.cells for ups in cell.inputs.values() for up in ups]
-    lost = [up for up in upstream if up in plan.lost]
-    missing = "" if all(plan.readable(cell) for cell in unit.cells) else _names(lost)
-    present = {done[up] for up in upstream if up not in plan.lost}
+    upstream = {
+        done[up] for cell in unit.cells for ups in context.plan.present(cell).values() for up in ups
+    }
+    # Prefect would not start a task that waits for a failed one, even if it needs other cells.
+    completed = [future for future in upstream if future.state.is_completed()]
     future: PrefectFuture[list[StepRecord]] = TASKS[unit.step.stage].submit(
-        unit.name, quote(context), quote(unit), missing, wait_for=list(present)
+        unit.name, quote(context), quote(unit), skipped, wait_for=completed
     )
     future.add_done_callback(finished.put)
     return future
@@ -79,11 +113,20 @@ def _names(cells: list[Cell]) -> str:
 def _records(
     context: Context, unit: Unit, future: PrefectFuture[list[StepRecord]]
 ) -> list[StepRecord]:
-    """The records of an ended task; its cells are lost to the plan if it did not complete."""
+    """The records of an ended task; the cells that it did not complete are lost to the plan."""
+    plan, store = context.plan, context.store
     if future.state.is_completed():
         return future.result()
-    for cell in unit.cells:
-        context.plan.lose(cell)
     word: State = "skipped" if future.state.name == "Skipped" else "failed"
-    error = future.state.message or ""
-    return [record_of(context.plan, c, context.store, word, None, error) for c in unit.cells]
+    records = []
+    for cell in unit.cells:
+        # Of a batch that failed, some cells may have run alone and be stored.
+        manifest = store.manifest(plan.ref(cell)) if word == "failed" else None
+        if manifest is not None and cell not in context.forced:
+            records.append(record_of(plan, cell, store, "completed", manifest))
+            continue
+        records.append(record_of(plan, cell, store, word, None, future.state.message or ""))
+    for cell, record in zip(unit.cells, records, strict=True):
+        if record.state == word:
+            plan.lose(cell)
+    return records

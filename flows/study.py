@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from prefect import flow
@@ -11,7 +11,10 @@ from prefect.utilities.annotations import quote
 from pydantic import Field
 
 from flows.display import Silent, current_display, tally
+from flows.history import VerdictChange, changed_verdicts, previous, record_run
+from flows.notices import announce
 from flows.scheduling import run_units
+from flows.wishes import Wish
 from overparam.reporting import Report, failed_report
 from overparam.store import Store, pinned_by_run
 from overparam.studies import find, load
@@ -19,14 +22,8 @@ from overparam.study import StepRecord, artifact_refs, make_plan
 from tasks import Context, Run, report, workers
 
 Profile = Literal["quick", "full"]
-
-StudyName = Annotated[str, Field(description="Name of a study (see `overparam list`), or a file")]
-ProfileName = Annotated[Profile, Field(description="quick decides in seconds, full as the paper")]
-Settings = Annotated[dict[str, Any], Field(description="Config fields to override")]
-StoreAddress = Annotated[str | None, Field(description="Store address; empty for the default")]
-WorkerCount = Annotated[int, Field(ge=1, le=256, description="Worker processes at once")]
-DeviceName = Annotated[str, Field(description="Where torch computes; cpu is the reference")]
-Fresh = Annotated[bool, Field(description="Run every step again, whatever is stored")]
+Settings = dict[str, Any]
+WorkerCount = Annotated[int, Field(ge=1, le=256)]
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,7 @@ class StudyRun:
     verdicts: Sequence[dict[str, Any]]
     report: str
     tasks: int
+    changes: Sequence[VerdictChange] = field(default=())
 
     @property
     def failed(self) -> list[StepRecord]:
@@ -76,43 +74,54 @@ def _run_name() -> str:
     return f"{parameters['study']} · {parameters['profile']}"
 
 
-@flow(
-    name="study",
-    flow_run_name=_run_name,
-    description="Re-run a paper's experiment and say of each of its claims whether it held.",
-    persist_result=False,
-)
+@flow(name="study", flow_run_name=_run_name, persist_result=False)
 def study(
-    study: StudyName,
-    profile: ProfileName = "quick",
+    study: str,
+    profile: Profile = "quick",
     settings: Settings = {},  # noqa: B006 - Prefect shows the default in its form; never mutated
-    store: StoreAddress = None,
+    store: str | None = None,
     workers: WorkerCount = 1,
-    device: DeviceName = "cpu",
-    fresh: Fresh = False,
+    device: str = "cpu",
+    fresh: bool = False,
+    from_step: str | None = None,
+    only: Settings = {},  # noqa: B006 - as settings
 ) -> StudyRun:
-    """Run a study and report.
+    """Re-run a paper's experiment and say of each of its claims whether it held.
+
+    Args:
+        study: name of a study (see `overparam list`), or the path of a study file
+        profile: quick decides in seconds what it can, full is as the paper asks
+        settings: config fields to override; what is left out is as the profile says
+        store: address of the store, empty for the default
+        workers: worker processes at once, one torch thread each
+        device: where torch computes; cpu is the reference
+        fresh: run every step again, whatever is stored
+        from_step: run this step and all that reads it again, whatever is stored
+        only: values of cells to run, e.g. {"seed": 3}; the other cells stay as they are stored
 
     Raises:
-        ConfigError, UnknownStudyError, StoreError: nothing has run.
+        BadInput, StoreError: nothing has run.
         StepsFailed: a step failed; what did not need it ran, and the report shows what there is.
     """
-    return run_study(study, profile, settings, store, workers, device, fresh)
+    wish = Wish(fresh=fresh, from_step=from_step, only=only)
+    return run_study(study, profile, settings, store, workers, device, wish)
 
 
 def run_study(
     name: str,
     profile: str,
-    settings: dict[str, Any],
+    settings: Settings,
     store_address: str | None,
     worker_count: int,
     device: str,
-    fresh: bool,
+    wish: Wish,
 ) -> StudyRun:
     """The body of the flow ``study``."""
     entry = find(name)
     plan = make_plan(load(name), profile, settings)
+    wish.check(plan)
     store = Store.open(store_address)
+    store.check_writable()
     run_id = str(flow_run.id or "")
     run = Run(
         module=entry.module,
@@ -121,18 +130,16 @@ def run_study(
         overrides=json.dumps(settings),
         store=store.address,
         device=device,
-        fresh=fresh,
     )
     preload = () if entry.module.endswith(".py") else (entry.module,)
     display = current_display.get() or Silent()
-    store.check_writable()
     with (
         pinned_by_run(store, artifact_refs(plan)),
         workers(worker_count, preload) as pool,
         display.run(plan, pool),
     ):
-        context = Context(run, plan, store, pool)
-        records = run_units(context, display)
+        context = Context(run, plan, store, pool, wish.forced(plan))
+        records = run_units(context, display, wish.wants)
         made = _report(context, records, run_id)
     result = StudyRun(
         name=name,
@@ -141,10 +148,14 @@ def run_study(
         config=plan.config.model_dump(mode="json"),
         flow_run_id=run_id,
         steps=[*records, made.record],
-        tasks=len(plan.units) + 1,
         verdicts=made.verdicts,
         report=made.page,
+        tasks=len(plan.units) + 1,
     )
+    record = record_run(store, run_id, entry.module, settings, result.to_dict())
+    changes = changed_verdicts(previous(store, record), record)
+    announce(changes)
+    result = replace(result, changes=changes)
     if result.failed:
         raise StepsFailed([result])
     return result

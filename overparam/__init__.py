@@ -1,4 +1,4 @@
-"""overparam: measure, exploit and remove over-parameterization, each technique checked against its paper.
+"""Measure, exploit and remove over-parameterization, each technique checked against its paper.
 
 The library works without Prefect: ``from overparam.studies import load`` and
 ``load("parameter-sharing").run(profile="quick")`` runs a study in this process. The flows in

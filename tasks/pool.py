@@ -7,6 +7,8 @@ the store.
 
 import json
 import multiprocessing
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -14,10 +16,11 @@ from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from multiprocessing.context import BaseContext
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
@@ -28,7 +31,7 @@ from overparam.study import Plan, StepFailed, StepRecord, Unit, make_plan, run_u
 T = TypeVar("T")
 
 PROGRESS_INTERVAL = 0.25
-"""Seconds between two progress messages of a worker."""
+"""Seconds between two times that a worker tells its progress."""
 
 
 @dataclass(frozen=True)
@@ -44,21 +47,24 @@ class Run:
     overrides: str
     store: str
     device: str = "cpu"
-    fresh: bool = False
 
 
 @dataclass(frozen=True)
 class Request:
-    """One unit of a run, named by its index in the plan; cells by theirs, with their keys."""
+    """One unit of a run, named by its index in the plan; cells by theirs, with their keys.
+
+    ``fresh`` runs the cells whatever is stored.
+    """
 
     run: Run
     unit: int
     cells: tuple[int, ...]
     keys: tuple[str, ...]
     lost: tuple[int, ...]
+    fresh: bool
 
     @classmethod
-    def of(cls, run: Run, plan: Plan, unit: Unit) -> "Request":
+    def of(cls, run: Run, plan: Plan, unit: Unit, *, fresh: bool) -> "Request":
         number = {cell: index for index, cell in enumerate(plan.cells)}
         whole = next(i for i, u in enumerate(plan.units) if unit.cells[0] in u.cells)
         return cls(
@@ -67,6 +73,7 @@ class Request:
             tuple(number[cell] for cell in unit.cells),
             tuple(plan.key(cell) for cell in unit.cells),
             tuple(sorted(number[cell] for cell in plan.lost)),
+            fresh,
         )
 
 
@@ -93,10 +100,9 @@ class Workers:
 
     size: int
     preload: tuple[str, ...] = ()
-    _progress: dict[tuple[str, int], Progress] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _pool: ProcessPool | None = field(default=None, init=False)
-    _messages: Any = field(default=None, init=False)
+    _folder: "tempfile.TemporaryDirectory[str] | None" = field(default=None, init=False)
 
     def submit(self, request: Request, timeout: float | None) -> "Pending":
         """Hand a unit to a worker."""
@@ -104,12 +110,18 @@ class Workers:
             if self._pool is None:
                 self._start()
             assert self._pool is not None
-            future = self._pool.schedule(_work, args=(request,), timeout=timeout)
+            told = self._progress_file(request.run.study, request.unit)
+            future = self._pool.schedule(_work, args=(request, told), timeout=timeout)
         return Pending(self, request, timeout, future)
 
     def progress(self, study: str, unit: int) -> Progress | None:
-        """The newest progress of a unit."""
-        return self._progress.get((study, unit))
+        """The newest progress of a unit, ``None`` before there is any."""
+        if self._folder is None:
+            return None
+        try:
+            return Progress(**json.loads(self._progress_file(study, unit).read_bytes()))
+        except FileNotFoundError:
+            return None
 
     def stop(self) -> None:
         """End all workers now; what they had not written is lost, what is stored stays."""
@@ -117,24 +129,22 @@ class Workers:
             if self._pool is not None:
                 self._pool.stop()  # type: ignore[no-untyped-call]
                 self._pool.join()
-                self._messages.put(None)
                 self._pool = None
+            if self._folder is not None:
+                self._folder.cleanup()
+                self._folder = None
 
     def _start(self) -> None:
-        context = _context(self.preload)
-        self._messages = context.Queue()
-        self._pool = ProcessPool(
-            max_workers=self.size,
-            initializer=_initialize,
-            initargs=(self._messages,),
-            context=context,
-        )
-        threading.Thread(target=self._listen, args=(self._messages,), daemon=True).start()
+        self._folder = tempfile.TemporaryDirectory(prefix="overparam-progress-")
+        self._pool = ProcessPool(max_workers=self.size, context=_context(self.preload))
 
-    def _listen(self, messages: Any) -> None:
-        while (message := messages.get()) is not None:
-            study, unit, done, total, description = message
-            self._progress[study, unit] = Progress(done, total, description)
+    def _progress_file(self, study: str, unit: int) -> Path:
+        """Where a worker tells its progress.
+
+        A file, since a queue has a lock that a worker may hold when it is killed.
+        """
+        assert self._folder is not None
+        return Path(self._folder.name) / f"{study}-{unit}.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,22 +221,7 @@ def _context(preload: tuple[str, ...]) -> BaseContext:
     return context
 
 
-@dataclass
-class _Here:
-    """What a worker process holds; unset in every other process."""
-
-    messages: Any = None
-
-
-_here = _Here()
-
-
-def _initialize(messages: Any) -> None:
-    """Runs once in each worker."""
-    _here.messages = messages
-
-
-def _work(request: Request) -> list[StepRecord]:
+def _work(request: Request, told: Path) -> list[StepRecord]:
     """Runs in a worker: plan again, run the unit, return its records."""
     run = request.run
     plan = _plan(run.module, run.study, run.profile, run.overrides, request.lost)
@@ -238,9 +233,9 @@ def _work(request: Request) -> list[StepRecord]:
         plan,
         Unit(unit.step, cells),
         Store.open(run.store),
-        fresh=run.fresh,
+        fresh=request.fresh,
         device=run.device,
-        progress=partial(_report, (run.study, request.unit)),
+        progress=partial(_report, told),
     )
 
 
@@ -253,20 +248,26 @@ def _plan(module: str, study: str, profile: str, overrides: str, lost: tuple[int
 
 
 def _report(
-    unit: tuple[str, int],
+    told: Path,
     items: Iterable[T],
     *,
     total: int | None = None,
     description: str = "",
 ) -> Iterator[T]:
-    """The progress wrapper in a worker: messages to the parent, a few a second."""
+    """The progress wrapper in a worker: told to the parent a few times a second."""
     size = len(items) if total is None and isinstance(items, Sized) else total
     sent = time.monotonic()
-    _here.messages.put((*unit, 0, size, description))
+    _tell(told, Progress(0, size, description))
     done = 0
     for done, item in enumerate(items, start=1):
         yield item
         if time.monotonic() - sent > PROGRESS_INTERVAL:
             sent = time.monotonic()
-            _here.messages.put((*unit, done, size, description))
-    _here.messages.put((*unit, done, size, description))
+            _tell(told, Progress(done, size, description))
+    _tell(told, Progress(done, size, description))
+
+
+def _tell(told: Path, progress: Progress) -> None:
+    new = told.with_suffix(f".{os.getpid()}")
+    new.write_text(json.dumps(asdict(progress)))
+    new.replace(told)

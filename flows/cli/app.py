@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import catalogue, reports, running, server, store
+from flows.cli import catalogue, operating, reports, running, server, store
 from overparam import __version__
 from overparam.errors import BadInput, DeclarationError
 
@@ -51,9 +51,14 @@ app.command("show")(catalogue.show)
 app.command("run")(running.run)
 app.command("reproduce")(running.reproduce)
 app.command("why")(running.why)
+app.command("rerun")(operating.rerun)
+app.command("compare")(operating.compare)
 app.command("verdicts")(reports.verdicts)
 app.command("report")(reports.report)
 app.command("clean")(store.clean)
+app.add_typer(store.app, name="store")
+app.command("serve")(operating.serve)
+app.command("ui")(operating.ui)
 app.add_typer(server.app, name="server")
 
 

@@ -39,6 +39,10 @@ def verdicts(
         name: record_verdicts(load(name), opened) if record else recorded_verdicts(load(name))
         for name in chosen
     }
+    if record:
+        from flows.pages import update_scoreboard
+
+        update_scoreboard()
     if as_json:
         rows = {name: [asdict(row) for row in claims.values()] for name, claims in found.items()}
         typer.echo(json.dumps(rows, indent=2))
@@ -65,5 +69,7 @@ def report(
 
     names = [find(name).study for name in studies or []]
     chosen = names or [e.study for e in entries() if e.paper and e.available]
-    for name, page in write_pages(chosen, profile.value, Store.open(store)):
-        typer.echo(f"{name}: {page}")
+    written, index = write_pages(chosen, profile.value, Store.open(store))
+    for found in written:
+        typer.echo(f"{found.study}: {found.page or found.why}")
+    typer.echo(f"index: {index}")

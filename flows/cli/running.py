@@ -67,13 +67,15 @@ def run(
         for name, overrides in chosen:
             try:
                 runs.append(
-                    study(name, profile.value, overrides, store, _count(workers), device, fresh)
+                    study(
+                        name, profile.value, overrides, store, worker_count(workers), device, fresh
+                    )
                 )
             except StepsFailed as failure:
                 runs += failure.runs
         return runs
 
-    _run_and_tell(start, store, ephemeral=ephemeral, as_json=as_json)
+    run_and_tell(start, store, ephemeral=ephemeral, as_json=as_json)
 
 
 def reproduce(
@@ -114,12 +116,12 @@ def reproduce(
 
         try:
             return flow(
-                named, theme, profile.value, store, _count(workers), device, fresh, fail_fast
+                named, theme, profile.value, store, worker_count(workers), device, fresh, fail_fast
             )
         except StepsFailed as failure:
             return list(failure.runs)
 
-    _run_and_tell(start, store, ephemeral=ephemeral, as_json=as_json)
+    run_and_tell(start, store, ephemeral=ephemeral, as_json=as_json)
 
 
 def why(
@@ -151,11 +153,11 @@ def why(
             typer.echo(f"             {change}")
 
 
-def _count(workers: int | None) -> int:
+def worker_count(workers: int | None) -> int:
     return workers or os.cpu_count() or 1
 
 
-def _run_and_tell(
+def run_and_tell(
     start: "Callable[[], list[StudyRun]]", store: str | None, *, ephemeral: bool, as_json: bool
 ) -> None:
     """Run flows against an API, print what came out, and exit with its status."""

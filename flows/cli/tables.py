@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flows.compare import Comparison
 from flows.study import StudyRun, summary
 from overparam.reporting import Recorded, recorded_verdicts
 from overparam.studies import load
@@ -32,6 +33,8 @@ def print_runs(runs: Sequence[StudyRun], api: "Api | None") -> None:
         for error in dict.fromkeys(record.error for record in run.failed):
             text = Text.assemble(("failed ", "red"), error)
             console.print(text, highlight=False, soft_wrap=True)
+        for change in run.changes:
+            console.print(f"[yellow]changed[/yellow] {change}", highlight=False, soft_wrap=True)
         console.print(summary(run), highlight=False)
         if run.report:
             console.print(f"Report: {run.report}", highlight=False, soft_wrap=True)
@@ -111,3 +114,29 @@ def print_recorded(found: Mapping[str, Mapping[str, Recorded]]) -> None:
         if not rows:
             table.add_row(study, "[dim]none recorded[/]", "", "", "", "")
     Console().print(table)
+
+
+def print_comparison(found: Comparison, *, everything: bool) -> None:
+    """Print two runs side by side; what is equal is left out unless ``everything``."""
+    console = Console()
+    for kind in ("config", "verdict", "effect", "key", "seconds"):
+        rows = [row for row in found.of(kind) if everything or not row.same]
+        total = len(found.of(kind))
+        if not rows:
+            console.print(f"{kind}: all {total} equal", highlight=False)
+            continue
+        title = f"{kind}: {total - len(rows) if not everything else 0} of {total} equal, not shown"
+        table = Table(title=kind if everything else title, title_justify="left")
+        table.add_column("")
+        for record in (found.left, found.right):
+            table.add_column(f"{record.id[:8]} {record.profile}")
+        for row in rows:
+            table.add_row(row.what, _side(row.left), _side(row.right))
+        console.print(table)
+
+
+def _side(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return _with_interval(value)
+    text = "–" if value is None else str(value)
+    return text if len(text) < 32 else f"{text[:12]}…"

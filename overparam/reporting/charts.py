@@ -75,7 +75,7 @@ def band(
         y2="high:Q",
         **series_encodings(table, color, line=True),
     )
-    return spread + line
+    return spread + line if table["low"].notna().any() else alt.LayerChart(layer=[line])
 
 
 def lines(
@@ -173,7 +173,7 @@ def bars(
     rule = base.mark_rule(strokeWidth=1.5).encode(
         x=axes["x"], y=axes["y"].copy().field("low"), y2="high:Q", **beside
     )
-    return bar + rule
+    return bar + rule if table["low"].notna().any() else alt.LayerChart(layer=[bar])
 
 
 def histogram(

@@ -11,6 +11,8 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4], [4, 6], [1, 4])
 FEW_DECADES = 3
 """From so many on, a logarithmic axis is labelled at powers of ten alone."""
 MOST_TICKS = 8
+FLAT_LABELS = 44
+"""Characters of category labels that stand side by side, on a phone as well."""
 
 
 def given(*columns: str | None) -> list[str]:
@@ -71,7 +73,8 @@ def _scaled(channel: Any, values: pd.Series, log: bool, zero: bool) -> Any:
     import altair as alt
 
     if channel["type"] == "nominal":
-        return channel.axis(labelAngle=-30, labelOverlap=False)
+        length = values.drop_duplicates().astype(str).str.len().add(2).sum()
+        return channel.axis(labelAngle=0 if length <= FLAT_LABELS else -30, labelOverlap=False)
     if not log:
         return channel.scale(alt.Scale(zero=zero))
     channel = channel.scale(alt.Scale(type="log", nice=False, padding=6))
@@ -108,7 +111,9 @@ def series_encodings(
         )
     found: dict[str, Any] = {"color": color}
     if dash:
-        dashes = [DASHES[index % len(DASHES)] for index in range(len(values))]
+        # Where the colours start again, the dashes are shifted: no two series look the same.
+        turns = [index + index // len(DASHES) for index in range(len(values))]
+        dashes = [DASHES[turn % len(DASHES)] for turn in turns]
         dashed = alt.Scale(domain=values, range=dashes)
         found["strokeDash"] = alt.StrokeDash("series:N", title=title, scale=dashed)
     if shape:

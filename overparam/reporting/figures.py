@@ -11,7 +11,7 @@ from overparam.reporting.theme import theme
 from overparam.store import Store
 from overparam.study import Figure, Plan, mending, step_tables
 
-PNG_SCALE = 2
+PNG_SCALE = 1.5
 MOST_ROWS = 5_000
 """Rows of data that a page holds for one figure."""
 
@@ -19,9 +19,9 @@ MOST_ROWS = 5_000
 def draw_figures(plan: Plan, store: Store) -> pd.DataFrame:
     """Draw all figures of the study.
 
-    A figure that needs a step of which nothing is there, or that raises, has its reason in the
-    column ``error`` and no picture: the others are drawn. One with more than ``MOST_ROWS`` rows
-    is a PNG only, and ``note`` says what its author can do.
+    A figure that needs a step of which nothing is there has no picture, and ``note`` says so; one
+    that raises has its reason in ``error``; the others are drawn. One with more than ``MOST_ROWS``
+    rows is a PNG only, and ``note`` says what its author can do.
 
     Returns:
         One row per figure: title, caption, spec (JSON), png (bytes), error, note.
@@ -30,6 +30,11 @@ def draw_figures(plan: Plan, store: Store) -> pd.DataFrame:
     for figure in plan.study.figures:
         row = {"title": figure.title, "caption": figure.caption, "spec": "", "png": b""}
         row |= {"error": "", "note": ""}
+        absent = [s.name for s in figure.inputs.values() if plan.lost.issuperset(plan.cells_of(s))]
+        if absent:
+            row["note"] = f"Not drawn: it needs {', '.join(absent)}, which did not complete."
+            rows.append(row)
+            continue
         try:
             row |= _draw(plan, store, figure)
         except Exception as error:

@@ -1,9 +1,11 @@
 """Where a report lies: its key is a hash of what claims and figures read, and of their code."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from overparam.reporting.figures import draw_figures
 from overparam.store import ArtifactRef
-from overparam.study import Claim, Figure, Plan
+from overparam.study import Claim, Figure, Plan, judge_claims
 from overparam.study.plan import digest
 
 STEP = "report"
@@ -24,30 +26,51 @@ def report_ref(plan: Plan) -> ArtifactRef:
 
 
 def report_parts(plan: Plan) -> dict[str, Any]:
-    """What a report's key is a hash of."""
-    functions = [item.function for item in _readers(plan)]
-    fields = sorted({name for item in _readers(plan) for name in item.fields})
-    read = {step for item in _readers(plan) for step in item.inputs.values()}
-    code = {f.__name__: plan.code_of(f.__module__, f.__qualname__).digest for f in functions}
+    """What a report's key is a hash of: what its verdicts rest on, and how its figures are drawn."""
+    drawing = draw_figures.__module__, draw_figures.__qualname__
     return {
         "study": plan.study.name,
         "step": STEP,
         "stage": STEP,
         "profile": plan.profile,
         "cell": {},
-        "config": {name: plan.config.content(name) for name in fields},
-        "claims": [_described(claim) for claim in plan.study.claims],
+        "verdicts": verdict_fingerprint(plan),
         "figures": [[figure.title, figure.caption] for figure in plan.study.figures],
-        "upstream": {
-            step.name: [plan.key(cell) for cell in plan.cells_of(step) if cell not in plan.lost]
-            for step in sorted(read, key=lambda step: (step.study, step.name))
-        },
-        "code": digest(code),
+        **_read_by(plan, plan.study.figures),
+        "drawing": plan.code_of(*drawing).digest,
     }
 
 
-def _readers(plan: Plan) -> list[Claim | Figure]:
-    return [*plan.study.claims, *plan.study.figures]
+def verdict_fingerprint(plan: Plan) -> str:
+    """A hash of all that the verdicts rest on; figures have no part in it."""
+    judging = judge_claims.__module__, judge_claims.__qualname__
+    return digest(
+        {
+            "profile": plan.profile,
+            "claims": [_described(claim) for claim in plan.study.claims],
+            **_read_by(plan, plan.study.claims),
+            "judging": plan.code_of(*judging).digest,
+        }
+    )
+
+
+def _read_by(plan: Plan, readers: Sequence[Claim | Figure]) -> dict[str, Any]:
+    """The config fields, the artifacts and the code of some claims or figures."""
+    functions = [reader.function for reader in readers]
+    steps = {step for reader in readers for step in reader.inputs.values()}
+    return {
+        "config": {
+            name: plan.config.content(name)
+            for name in sorted({name for reader in readers for name in reader.fields})
+        },
+        "upstream": {
+            f"{step.study}/{step.name}": [
+                plan.key(cell) for cell in plan.cells_of(step) if cell not in plan.lost
+            ]
+            for step in sorted(steps, key=lambda step: (step.study, step.name))
+        },
+        "code": {f.__name__: plan.code_of(f.__module__, f.__qualname__).digest for f in functions},
+    }
 
 
 def _described(claim: Claim) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import overparam
 from overparam.errors import BadInput
-from overparam.reporting.keys import STEP, report_ref
+from overparam.reporting.keys import STEP, verdict_fingerprint
 from overparam.store import Manifest, Store
 from overparam.study import Declaration, make_plan
 
@@ -48,7 +48,7 @@ def verdicts_file() -> Path:
 def recorded_verdicts(study: Declaration) -> dict[str, Recorded]:
     """The recorded verdicts of a study, by the name of the claim's function."""
     rows = _read(verdicts_file()).get(study.name, {})
-    current = report_ref(make_plan(study, PROFILE)).key if rows else ""
+    current = verdict_fingerprint(make_plan(study, PROFILE)) if rows else ""
     return {
         name: Recorded(claim=name, **row, stale=row["fingerprint"] != current)
         for name, row in rows.items()
@@ -62,6 +62,7 @@ def record_verdicts(study: Declaration, store: Store) -> dict[str, Recorded]:
         BadInput: the store has no report of the full profile as it is declared.
     """
     manifest = _newest_full(study, store)
+    measured = str(manifest.meta["verdicts"])
     table = store.read(manifest.ref)["verdicts"]
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     rows = {}
@@ -74,7 +75,7 @@ def record_verdicts(study: Declaration, store: Store) -> dict[str, Recorded]:
             low=row["low"],
             high=row["high"],
             n=row["n"],
-            fingerprint=manifest.key,
+            fingerprint=measured,
             date=f"{manifest.written:%Y-%m-%d}",
             machine=machine,
         )
@@ -83,8 +84,8 @@ def record_verdicts(study: Declaration, store: Store) -> dict[str, Recorded]:
     text = json.dumps(dict(sorted(content.items())), indent=2, ensure_ascii=False)
     verdicts_file().write_text(text + "\n", encoding="utf-8")
     _read.cache_clear()
-    current = report_ref(make_plan(study, PROFILE)).key
-    return {name: replace(row, stale=manifest.key != current) for name, row in rows.items()}
+    current = verdict_fingerprint(make_plan(study, PROFILE))
+    return {name: replace(row, stale=measured != current) for name, row in rows.items()}
 
 
 def _newest_full(study: Declaration, store: Store) -> Manifest:

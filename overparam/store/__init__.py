@@ -5,6 +5,7 @@ from overparam.store.cleaning import Removal, apply_clean, plan_clean
 from overparam.store.columns import tensor_column
 from overparam.store.compare import content_digest, differences, equal_tables
 from overparam.store.errors import DamagedArtifact, StoreError
+from overparam.store.failures import forget_failure, known_failure, record_failure
 from overparam.store.manifest import Manifest, TableEntry
 from overparam.store.names import (
     ArtifactRef,
@@ -41,10 +42,13 @@ __all__ = [
     "differences",
     "equal_tables",
     "export_safetensors",
+    "forget_failure",
     "import_safetensors",
+    "known_failure",
     "pin_for_page",
     "pinned",
     "pinned_by_run",
     "plan_clean",
+    "record_failure",
     "tensor_column",
 ]

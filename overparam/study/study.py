@@ -65,20 +65,26 @@ def step_tables(plan: Plan, step: Step, store: Store) -> Tables:
 def verdicts_of(plan: Plan, store: Store) -> list[ClaimVerdict]:
     """Judge the claims of a plan on what is in the store.
 
-    A claim that reads a step none of whose cells is there is left out.
+    Where cells were lost, a claim that can't be judged on what is left is left out.
+
+    Raises:
+        StepFailed: a claim's function raised although everything that it reads is there.
     """
-    readable = [
-        claim
-        for claim in plan.study.claims
-        if all(any(c not in plan.lost for c in plan.cells_of(s)) for s in claim.inputs.values())
-    ]
-    return judge_claims(
-        readable,
-        plan.config,
-        plan.profile,
-        lambda step: step_tables(plan, step, store),
-        family=len(plan.study.claims),
-    )
+    verdicts = []
+    for claim in plan.study.claims:
+        holes = [not plan.lost.isdisjoint(plan.cells_of(step)) for step in claim.inputs.values()]
+        try:
+            verdicts += judge_claims(
+                [claim],
+                plan.config,
+                plan.profile,
+                lambda step: step_tables(plan, step, store),
+                family=len(plan.study.claims),
+            )
+        except StepFailed:
+            if not any(holes):
+                raise
+    return verdicts
 
 
 def mending(

@@ -58,9 +58,7 @@ def test_splits_are_stratified_standardised_and_name_their_source(splits):
 
 
 def test_same_seed_same_members_whoever_else_is_in_the_batch(splits, dense):
-    alone = module.dense(
-        splits, task="digits/mlp", seeds=(4,), hidden=16, rewind_epochs=1, **TINY
-    )
+    alone = module.dense(splits, task="digits/mlp", seeds=(4,), hidden=16, rewind_epochs=1, **TINY)
     for table in ("start", "early"):
         ours, theirs = alone.weights(table, seed=4), dense.weights(table, seed=4)
         for name, tensor in ours.items():

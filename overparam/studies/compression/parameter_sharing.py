@@ -138,7 +138,7 @@ def network(task, hidden, x, y, width=None):
     shape, classes = tuple(x.shape[2:]), int(y.max()) + 1
     if task.endswith("/vgg"):
         image = (1, 8, 8) if shape == (64,) else shape if len(shape) > 1 else (1, *shape)
-        return VGGSmall(image, width=width or 32, classes=classes)
+        return VGGSmall(image, width=width or 16, classes=classes)
     hidden = width or hidden
     return MLP((int(np.prod(shape)), hidden, hidden, classes))
 
