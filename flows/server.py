@@ -17,7 +17,7 @@ from uuid import UUID
 from overparam.errors import BadInput
 
 HOST = "127.0.0.1"
-START_SECONDS = 60
+START_SECONDS = 120
 PAGE = 200
 """Task runs that the API gives at once."""
 
@@ -140,6 +140,7 @@ def api_for_run(*, ephemeral: bool, keep_heartbeats: bool = False) -> Iterator[A
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
         PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
         PREFECT_SERVER_ANALYTICS_ENABLED,
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
         temporary_settings,
     )
 
@@ -148,6 +149,7 @@ def api_for_run(*, ephemeral: bool, keep_heartbeats: bool = False) -> Iterator[A
         updates[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None
     if ephemeral:
         updates[PREFECT_SERVER_ALLOW_EPHEMERAL_MODE] = True
+        updates[PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS] = START_SECONDS
         with temporary_settings(updates, restore_defaults={PREFECT_API_URL}):
             yield None
         return

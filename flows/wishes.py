@@ -35,10 +35,10 @@ class Wish:
             raise BadInput(
                 f"no step {self.from_step!r} in {plan.study.name}{nearest(self.from_step, steps)}"
             )
-        found: dict[str, set[str]] = {}
+        found: dict[str, dict[str, None]] = {}
         for cell in plan.cells:
             for name, value in cell.values.items():
-                found.setdefault(name, set()).add(str(value))
+                found.setdefault(name, {})[str(value)] = None
         for name, value in self.only.items():
             if name not in found:
                 raise BadInput(f"no step is spread over {name!r}{nearest(name, found)}")

@@ -81,6 +81,10 @@ class WorkerDied(RuntimeError):
     """The worker process ended without an answer."""
 
 
+class RunStopped(RuntimeError):
+    """The run was interrupted; what a worker was at says nothing about the step."""
+
+
 class StepTimeout(RuntimeError):
     """The step ran longer than its time-out and was ended."""
 
@@ -102,11 +106,18 @@ class Workers:
     preload: tuple[str, ...] = ()
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _pool: ProcessPool | None = field(default=None, init=False)
+    stopped: bool = field(default=False, init=False)
     _folder: "tempfile.TemporaryDirectory[str] | None" = field(default=None, init=False)
 
     def submit(self, request: Request, timeout: float | None) -> "Pending":
-        """Hand a unit to a worker."""
+        """Hand a unit to a worker.
+
+        Raises:
+            RunStopped: the pool has been stopped.
+        """
         with self._lock:
+            if self.stopped:
+                raise RunStopped("the run was stopped")
             if self._pool is None:
                 self._start()
             assert self._pool is not None
@@ -126,6 +137,7 @@ class Workers:
     def stop(self) -> None:
         """End all workers now; what they had not written is lost, what is stored stays."""
         with self._lock:
+            self.stopped = True
             if self._pool is not None:
                 self._pool.stop()  # type: ignore[no-untyped-call]
                 self._pool.join()
@@ -165,12 +177,15 @@ class Pending:
 
         Raises:
             StepTimeout, WorkerDied: the worker was ended, or ended itself.
+            RunStopped: the run was interrupted meanwhile.
             Exception: what the step raised.
         """
         try:
             records: list[StepRecord] = self.future.result(timeout=seconds)
         except FutureTimeout as error:
             if not self.future.done():
+                if self.workers.stopped:  # its future will never be done
+                    raise RunStopped("the run was stopped") from None
                 return None
             if self.timeout is None or error.args[:1] != ("Task timeout",):
                 raise  # the step's own: a connection that timed out, say

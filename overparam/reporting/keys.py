@@ -26,7 +26,7 @@ def report_ref(plan: Plan) -> ArtifactRef:
 
 
 def report_parts(plan: Plan) -> dict[str, Any]:
-    """What a report's key is a hash of: what its verdicts rest on, and how its figures are drawn."""
+    """What a report's key is a hash of: what verdicts rest on, and how figures are drawn."""
     drawing = draw_figures.__module__, draw_figures.__qualname__
     return {
         "study": plan.study.name,

@@ -14,8 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packaging.requirements import Requirement
-
 from overparam.errors import DeclarationError, MissingExtra, UnknownStudyError
 
 if TYPE_CHECKING:
@@ -216,7 +214,8 @@ def _keywords(call: ast.Call, file: Path) -> dict[str, Any]:
 
 
 def _profiles(tree: ast.Module) -> tuple[str, ...]:
-    for node in ast.walk(tree):
+    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    for node in (statement for made in classes for statement in made.body):
         if not isinstance(node, ast.AnnAssign) or getattr(node.target, "id", "") != "profiles":
             continue
         if isinstance(node.value, ast.Dict):
@@ -226,6 +225,8 @@ def _profiles(tree: ast.Module) -> tuple[str, ...]:
 
 
 def _extra_installed(extra: str) -> bool:
+    from packaging.requirements import Requirement
+
     if extra not in (metadata("overparam").get_all("Provides-Extra") or ()):
         return False
     for line in requires("overparam") or ():

@@ -30,12 +30,12 @@ class Cell:
     @property
     def label(self) -> str:
         """``method=roast · seed=3``; empty for a step that is not spread."""
-        return " · ".join(f"{name}={value}" for name, value in self.values.items())
+        return _label(self.values)
 
     @property
     def name(self) -> str:
-        """``train · parameter-sharing · method=roast · seed=3``."""
-        return " · ".join(filter(None, (self.step.name, self.step.study, self.label)))
+        """``train · parameter-sharing · dense · seed=3``: stage, study, step, cell."""
+        return _name(self.step, self.values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +48,23 @@ class Unit:
     @property
     def name(self) -> str:
         """The cell's name; for a batch, the values of the batched name are listed."""
-        if self.step.batched is None or len(self.cells) == 1:
-            return self.cells[0].name
-        name = self.step.batched[0]
-        values = [str(cell.values[name]) for cell in self.cells]
-        fixed = [f"{n}={v}" for n, v in self.cells[0].values.items() if n != name]
-        return " · ".join([self.step.name, self.step.study, *fixed, f"{name}={','.join(values)}"])
+        values = dict(self.cells[0].values)
+        if self.step.batched is not None:
+            name = self.step.batched[0]
+            values[name] = ",".join(_shown(cell.values[name]) for cell in self.cells)
+        return _name(self.step, values)
+
+
+def _name(step: Step, values: Mapping[str, Any]) -> str:
+    return " · ".join(filter(None, (step.stage, step.study, step.name, _label(values))))
+
+
+def _label(values: Mapping[str, Any]) -> str:
+    return " · ".join(f"{name}={_shown(value)}" for name, value in values.items())
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(eq=False)

@@ -19,5 +19,5 @@ def test_same_seed_same_draws():
 
 
 def test_unknown_family_is_refused():
-    with pytest.raises(ValueError, match="cauchy.*laplace"):
+    with pytest.raises(ValueError, match=r"cauchy.*laplace"):
         family_draws("cauchy", 1, 1, 0)
