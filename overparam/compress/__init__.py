@@ -36,7 +36,7 @@ from overparam.compress.scores import (
 from overparam.compress.shared_model import SharedModel
 from overparam.compress.sharing import memory_size, share_parameters
 from overparam.compress.sharing_report import SharingReport, sharing_report
-from overparam.compress.smaller import smaller_width
+from overparam.compress.smaller import smaller_width, weight_count
 from overparam.compress.subspace import (
     CoordinateProjection,
     DenseProjection,
@@ -108,4 +108,5 @@ __all__ = [
     "stability_advice",
     "synflow_masks",
     "warm_start",
+    "weight_count",
 ]

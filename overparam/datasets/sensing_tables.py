@@ -68,11 +68,9 @@ def read_sensing(tables: Tables, seeds: Sequence[int], kinds: Sequence[str]) -> 
         KeyError: there is no such seed or kind.
     """
     rows = tables["problems"].set_index(["seed", "kind"])
-    chosen = [[rows.loc[(seed, kind)] for kind in kinds] for seed in seeds]
-    M, y = (
-        np.stack([np.stack([row[name] for row in starts]) for starts in chosen])
-        for name in ("M", "y")
-    )
+    wanted = [(seed, kind) for seed in seeds for kind in kinds]
+    M, y = (np.stack(list(rows[name].loc[wanted])) for name in ("M", "y"))
+    M, y = (each.reshape(len(seeds), len(kinds), *each.shape[1:]) for each in (M, y))
     if "sensing" in tables:
         A = tables["sensing"].set_index("seed")["A"].loc[list(seeds)]
         op = SensingOperator.from_matrices(np.stack(list(A)))

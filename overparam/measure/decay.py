@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["DecayFit", "fit_decay", "steps_until"]
+__all__ = ["DecayFit", "TooFewPointsError", "fit_decay", "steps_until"]
 
 Float = NDArray[np.float64]
 
@@ -17,6 +17,10 @@ Float = NDArray[np.float64]
 PLATEAU_RATIO = 1.2
 # How far above a plateau a value must lie to still tell something about the decay.
 PLATEAU_MARGIN = 10.0
+
+
+class TooFewPointsError(ValueError):
+    """A tail with fewer than three points, to which no law can be fitted."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,8 @@ def fit_decay(
         tail: where the tail begins, as a fraction of T'.
 
     Raises:
-        ValueError: for shapes that differ, values that are negative or not finite, or fewer than
-            three points in the tail.
+        ValueError: for shapes that differ, or values that are negative or not finite.
+        TooFewPointsError: for fewer than three points in the tail.
 
     Example:
         >>> t = np.arange(1, 200)
@@ -84,7 +88,7 @@ def fit_decay(
     if flat:
         chosen = _tail(t, v, floor, tail)
     if chosen.sum() < 3:
-        raise ValueError(
+        raise TooFewPointsError(
             f"value has {chosen.sum()} points above {limit:g} in its tail, at least 3 are needed"
         )
     x, z = t[chosen], np.log(v[chosen])

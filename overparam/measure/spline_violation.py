@@ -9,7 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["SplineViolation", "spline_violation"]
+__all__ = ["SplineViolation", "spline_violation", "violation_curve"]
+
+
+Float = NDArray[np.float64]
 
 
 class Interpolated(Protocol):
@@ -61,6 +64,53 @@ def spline_violation(
         ValueError: for rel or scale out of range, fewer than two points, or values of f that are
             not finite.
     """
+    points, exact, error, ratio = _compared(result, f, rel, scale, n_grid, grid)
+    worst = int(np.argmax(ratio))
+    return SplineViolation(
+        max_ratio=float(ratio[worst]),
+        violating=float((ratio > 1).mean()),
+        max_abs=float(error.max()),
+        max_rel=float(_ratio(error, np.abs(exact)).max()),
+        x_worst=float(points[worst]),
+    )
+
+
+def violation_curve(
+    result: Interpolated,
+    f: Callable[[Any], Any],
+    rel: float,
+    scale: ArrayLike = 0.0,
+    n_grid: int = 20_001,
+    grid: ArrayLike | None = None,
+    *,
+    stretches: int = 200,
+) -> NDArray[np.float64]:
+    """Where a spline is near its tolerance: the largest ratio in each stretch of the grid.
+
+    The arguments of :func:`spline_violation`, and the number of equally long stretches into which
+    the points are divided; few enough to draw, and no peak is lost.
+
+    Returns:
+        (stretches,) largest |f - S| / (rel (|f| + scale)).
+
+    Raises:
+        ValueError: as :func:`spline_violation`, or fewer points than stretches.
+    """
+    *_, ratio = _compared(result, f, rel, scale, n_grid, grid)
+    if not 1 <= stretches <= len(ratio):
+        raise ValueError(f"stretches must be in 1..{len(ratio)}, got {stretches}")
+    return np.array([part.max() for part in np.array_split(ratio, stretches)])
+
+
+def _compared(
+    result: Interpolated,
+    f: Callable[[Any], Any],
+    rel: float,
+    scale: ArrayLike,
+    n_grid: int,
+    grid: ArrayLike | None,
+) -> tuple[Float, Float, Float, Float]:
+    """Points, f, error, and the ratio of the worst component at each point."""
     limits = np.asarray(scale, dtype=np.float64)
     if not rel > 0 or not (limits >= 0).all():
         raise ValueError(f"rel must be > 0 and scale >= 0, got {rel} and {scale!r}")
@@ -76,15 +126,7 @@ def spline_violation(
     if exact.shape[:1] != points.shape or not np.isfinite(exact).all():
         raise ValueError(f"f must be vectorised and finite on the grid, got shape {exact.shape}")
     error = np.abs(exact - result.spline(points))
-    ratio = _worst(_ratio(error, rel * (np.abs(exact) + limits)))
-    worst = int(np.argmax(ratio))
-    return SplineViolation(
-        max_ratio=float(ratio[worst]),
-        violating=float((ratio > 1).mean()),
-        max_abs=float(error.max()),
-        max_rel=float(_ratio(error, np.abs(exact)).max()),
-        x_worst=float(points[worst]),
-    )
+    return points, exact, error, _worst(_ratio(error, rel * (np.abs(exact) + limits)))
 
 
 def _ratio(error: NDArray[np.float64], allowed: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from overparam.science.autoknots import AutoKnotsResult, Sweep, autoknots
 from overparam.science.differentiable_cubic import DifferentiableCubic
+from overparam.science.fit_tables import fit_tables
 from overparam.science.four_point import autoknots_four_point
 from overparam.science.grid_spline import grid_spline
 from overparam.science.knot_audit import AuditRound, KnotAudit, audit_knots
@@ -20,6 +21,7 @@ __all__ = [
     "audit_knots",
     "autoknots",
     "autoknots_four_point",
+    "fit_tables",
     "grid_spline",
     "mean_inside",
     "projected_profile",

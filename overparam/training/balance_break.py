@@ -14,6 +14,9 @@ Float = NDArray[np.float64]
 
 __all__ = ["balance_break_step", "estimate_sigma_r"]
 
+# 1 / sqrt(1 - delta) for a restricted isometry constant delta of 5/9.
+ERROR_MARGIN = 1.5
+
 
 def balance_break_step(
     F: ArrayLike, G: ArrayLike, beta: ArrayLike
@@ -53,10 +56,12 @@ def estimate_sigma_r(
 ) -> NDArray[Any]:
     """Smallest singular value of F G^T that can belong to M: sigma_r without r being known.
 
-    Counted are values above ``threshold`` times the largest and above twice ``error``. By Weyl's
-    inequality no direction foreign to M reaches beyond ||F G^T - M||; without that second bound
-    one that the descent has not removed yet is easily taken for sigma_r (seen in 7 of 24 runs
-    that were stopped at a relative residual of 0.1). The largest value always counts.
+    Counted are values above ``threshold`` times the largest and above 1.5 times ``error``; the
+    largest always counts. By Weyl's inequality no direction foreign to M reaches beyond
+    ||F G^T - M||, and that is at most 1.5 times the measured residual if the operator's restricted
+    isometry constant is at most 5/9. In 384 runs that were stopped at a relative residual of 0.1
+    (both operators, sigma_1 / sigma_r of 1 and 3) no sigma_r was missed; the threshold alone took
+    a foreign direction for it in 41, and twice the residual passed over a small one in 48.
 
     Args:
         F, G: (..., n1, k) and (..., n2, k).
@@ -72,7 +77,7 @@ def estimate_sigma_r(
     left, right = _factor_pair(F, G)
     triangle = np.linalg.qr(left, mode="r") @ np.swapaxes(np.linalg.qr(right, mode="r"), -1, -2)
     values = np.linalg.svd(triangle, compute_uv=False)
-    limit = np.maximum(threshold * values[..., 0], 2 * np.asarray(error, dtype=np.float64))
+    limit = np.maximum(threshold * values[..., 0], ERROR_MARGIN * np.asarray(error))
     counted = (values > limit[..., None]) | (np.arange(values.shape[-1]) == 0)
     return np.asarray(np.where(counted, values, np.inf).min(-1))
 

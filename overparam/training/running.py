@@ -154,7 +154,7 @@ def resume(run: Fit, checkpoint: Checkpoint | None) -> int:
     if epoch >= run.epochs:
         raise ValueError(f"the checkpoint is at epoch {epoch}; this training has {run.epochs}")
     tensors = {name: value for name, value in saved.items() if isinstance(value, Tensor)}
-    run.ensemble.restore({k: v for k, v in part(tensors, "weights.").items()})  # type: ignore[misc]
+    run.ensemble.restore({k: v for k, v in part(tensors, "weights.").items()})  # type: ignore[misc]  # noqa: C416
     load_optimizer_state(run.optimizer, part(saved, "optimizer."))
     for i, callback in enumerate(run.callbacks):
         callback.load_state(part(saved, f"callback.{i}."))

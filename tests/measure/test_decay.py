@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overparam.measure.decay import fit_decay, steps_until
+from overparam.measure.decay import TooFewPointsError, fit_decay, steps_until
 from overparam.training.factor_trace import log_spaced_steps
 
 T = log_spaced_steps(8000)
@@ -55,6 +55,11 @@ def test_steps_until_a_level_is_interpolated_or_continued():
     assert steps_until(T[early], value[early], 1e-2, 0.01) == pytest.approx(np.log(100) / 0.01)
     assert steps_until(T[early], value[early], 1e-2) == np.inf
     assert steps_until([3, 5], [1.0, 0.0], 0.1) == 5 and steps_until([3, 5], [0.0, 0.0], 0.1) == 3
+
+
+def test_a_tail_of_two_points_has_an_error_of_its_own():
+    with pytest.raises(TooFewPointsError, match="2 points"):
+        fit_decay([1, 2], [1.0, 0.5])
 
 
 @pytest.mark.parametrize(

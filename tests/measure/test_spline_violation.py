@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from overparam.measure.spline_violation import spline_violation
+from overparam.measure.spline_violation import spline_violation, violation_curve
 
 
 def fitted(spline, a=0.0, b=2.0):
@@ -30,6 +30,15 @@ def test_zeros_without_scale_and_components():
     two = fitted(lambda x: np.stack([x + 1, x + 1.01], 1))
     seen = spline_violation(two, lambda x: np.stack([x + 1, x + 1], 1), 1e-2, grid=[0.0, 1.0])
     assert seen.max_ratio == pytest.approx(1) and seen.x_worst == 0
+
+
+def test_the_curve_holds_the_largest_ratio_of_each_stretch():
+    result = fitted(lambda x: 1 + 1e-3 * (np.abs(x - 1.3) < 1e-3))
+    curve = violation_curve(result, np.ones_like, rel=1e-3, n_grid=2001, stretches=10)
+    assert curve.tolist() == pytest.approx([0] * 6 + [1] + [0] * 3)
+    assert curve.max() == spline_violation(result, np.ones_like, 1e-3, n_grid=2001).max_ratio
+    with pytest.raises(ValueError, match="stretches"):
+        violation_curve(result, np.ones_like, 1e-3, n_grid=5, stretches=6)
 
 
 @pytest.mark.parametrize(

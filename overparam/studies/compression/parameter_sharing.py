@@ -23,6 +23,7 @@ from overparam.compress import (
     method_callbacks,
     share_parameters,
     sharing_report,
+    weight_count,
 )
 from overparam.datasets import (
     Split,
@@ -229,6 +230,10 @@ def compressed(
     if memory == n and method not in SHARING:  # nothing is cut: this is the dense net
         runs = dense["runs"].drop(columns=["task"])
         return runs.assign(weights=n, memory=n, epochs=epochs, dead_layers=0)
+    if method == "small" and weight_count(make, 1) > memory:  # not even one channel wide
+        absent = {"test_acc": np.nan, "train_loss": np.nan, "diverged": False}
+        runs = pd.DataFrame({"seed": seeds, **absent})
+        return runs.assign(weights=n, memory=memory, epochs=epochs, dead_layers=0)
     if method == "ltr":
         outcomes = []
 
@@ -357,7 +362,7 @@ def beats_pruning(accuracies, *, arm):
     for (task, c), runs in accuracies["accuracies"].groupby(["task", "compression"]):
         if 50 < c != 500:
             continue
-        rivals = [method for method in RIVALS if method in set(runs["method"])]
+        rivals = [method for method in RIVALS if by_seed(runs, method).notna().any()]
         best = max(rivals, key=lambda method: by_seed(runs, method).mean())
         region = (0, None) if c == 500 else (-0.02, None)
         difference = by_seed(runs, arm) - by_seed(runs, best)
