@@ -49,21 +49,18 @@ def print_runs(runs: Sequence[StudyRun], api: "Api | None") -> None:
 
 def verdict_table(run: StudyRun) -> Table:
     """A row per claim; where this profile can't decide, the recorded full verdict beside it."""
-    table = Table(title=f"{run.study} ({run.profile})", title_justify="left")
-    table.add_column("claim", ratio=3)
+    table = Table(title=f"{run.study} ({run.profile})", title_justify="left", show_lines=True)
+    table.add_column("claim", ratio=1)
     table.add_column("verdict", no_wrap=True)
-    table.add_column("effect", justify="right", no_wrap=True)
-    table.add_column("allowed", justify="right", no_wrap=True)
+    table.add_column("effect, interval, allowed", justify="right", no_wrap=True)
     table.add_column("control", justify="right", no_wrap=True)
     recorded = recorded_verdicts(load(run.name)) if run.profile == "quick" else {}
     for row in run.verdicts:
-        control = row["control"]
         table.add_row(
             row["claim"],
             _verdict_cell(row, recorded.get(row["name"])),
-            _with_interval(row),
-            _region(row["region"]),
-            _with_interval(control),
+            f"{_with_interval(row)}\n{_region(row['region'])}",
+            _number(row["control"]["effect"]),
         )
     return table
 
