@@ -4,7 +4,7 @@ import json
 import time
 from dataclasses import asdict
 from types import SimpleNamespace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import altair as alt
 import numpy as np
@@ -25,7 +25,7 @@ from overparam.science import (
     projected_profile,
     thin_table,
 )
-from overparam.study import DataFile, Factory, Field, Paper, Study, StudyConfig, permuted
+from overparam.study import DataFile, Factory, Field, OneOf, Paper, Study, StudyConfig, permuted
 from overparam.study.loading import load_object
 from overparam.theory import sigma_bar_hernquist, sigma_bar_nfw, sigma_hernquist, sigma_nfw
 
@@ -52,14 +52,16 @@ SEARCHES = {
 }
 FIT = ["function_id", "method", "rel", "refine", "n_knots", "n_eval"]
 Tolerance = Annotated[float, Field(gt=0, lt=1)]
+Family = Annotated[str, OneOf(("fixed", "halo", *RANDOM, "own"))]
+Search = Annotated[str, OneOf(tuple(SEARCHES))]
 
 
 class Config(StudyConfig):
-    families: tuple[Literal["fixed", "halo", "cosines", "rbf", "plateaus", "own"], ...] = Field(
+    families: tuple[Family, ...] = Field(
         ("fixed", "halo", *RANDOM), description="functions to interpolate; own takes own_function"
     )
     draws: int = Field(40, ge=1, le=DRAWS, description="functions of each random family, per seed")
-    methods: tuple[Literal[tuple(SEARCHES)], ...] = Field(
+    methods: tuple[Search, ...] = Field(
         ("adaptive", "refine1", "value_only", "four_point"), description="searches"
     )
     rels: tuple[Tolerance, ...] = Field((1e-4, 1e-5), description="tolerances, random families")
