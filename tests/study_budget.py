@@ -1,8 +1,8 @@
 """Seconds per study: its quick run and its tests, held against a budget in CPU time.
 
 Budgets are for one thread of the machine on which :func:`calibration_seconds` takes a second; a
-study that takes more than twice its share fails the session. A quick run is what the fixture
-``results`` of a study's test file does. Times are CPU times, so that a busy machine changes little.
+study that takes more than twice its share fails the session. A quick run is what a fixture that
+gives ``Results`` does. Times are CPU times, so that a busy machine changes little.
 """
 
 import time
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from overparam.study import Results
 
 STUDIES = Path(__file__).parent / "studies"
 QUICK_SECONDS = 12.0
@@ -51,11 +53,10 @@ class StudyBudget:
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any, request: pytest.FixtureRequest) -> Any:
         started = time.process_time()
-        try:
-            return (yield)
-        finally:
-            if fixturedef.argname == "results" and STUDIES in request.path.parents:
-                self._quick = time.process_time() - started
+        value = yield
+        if isinstance(value, Results) and STUDIES in request.path.parents:
+            self._quick = time.process_time() - started
+        return value
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Any:

@@ -17,11 +17,22 @@ from overparam.training.factored_gd import (
 )
 from overparam.training.fit import FitTrace, fit
 from overparam.training.losses import cross_entropy, mse
+from overparam.training.mesa import MESA
 from overparam.training.orders import batch_orders
+from overparam.training.recomputed_saf import RecomputedSAF
 from overparam.training.running import Callback, Fit
+from overparam.training.saf import SAF
+from overparam.training.sam import SAM
 from overparam.training.schedules import Schedule, constant, cosine, multistep
+from overparam.training.trajectory_buffer import TrajectoryBuffer
+from overparam.training.trajectory_loss import squared_trajectory_loss, trajectory_loss
+from overparam.training.trajectory_term import BalancedLambda
 
 __all__ = [
+    "MESA",
+    "SAF",
+    "SAM",
+    "BalancedLambda",
     "Batch",
     "Callback",
     "CemResult",
@@ -34,7 +45,9 @@ __all__ = [
     "Fit",
     "FitTrace",
     "MemberData",
+    "RecomputedSAF",
     "Schedule",
+    "TrajectoryBuffer",
     "accelerated_factored_gd",
     "accuracy",
     "balance_break_step",
@@ -51,4 +64,6 @@ __all__ = [
     "multistep",
     "predict",
     "random_factors",
+    "squared_trajectory_loss",
+    "trajectory_loss",
 ]

@@ -4,9 +4,8 @@ Reference: Du et al., NeurIPS 2022, arXiv 2205.14083, Section 3.3 and Algorithm 
 that of timm's ``ModelEmaV2``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from collections.abc import Iterator
 from copy import deepcopy
 
 import torch
@@ -16,7 +15,7 @@ from overparam.training.checkpoint import State, part
 from overparam.training.data import Batch
 from overparam.training.ensemble import Ensemble
 from overparam.training.running import Fit
-from overparam.training.trajectory_loss import Kind
+from overparam.training.trajectory_loss import Kind, check_finite
 from overparam.training.trajectory_term import Coefficient, TrajectoryTerm
 
 
@@ -97,8 +96,9 @@ class MESA(Teacher):
         self.beta, self.warm_up = beta, warm_up
         self.updates = 0
         self.average: dict[str, Tensor] = {}
-        self._model = model
-        self._teacher = None if model is None else deepcopy(model).eval().requires_grad_(False)
+        self._networks = (
+            None if model is None else (model, deepcopy(model).eval().requires_grad_(False))
+        )
 
     @property
     def decay(self) -> float:
@@ -113,9 +113,7 @@ class MESA(Teacher):
         Raises:
             ValueError: MESA was made without a model; in the common loop see :meth:`averaged`.
         """
-        if self._teacher is None:
-            raise ValueError("model=None; outside the common loop MESA needs the model")
-        return self._teacher
+        return self._pair()[1]
 
     def __call__(
         self,
@@ -141,15 +139,15 @@ class MESA(Teacher):
         teacher = self.teacher
         if not self.active(epoch):
             return logits.new_zeros(())
+        check_finite(logits)
         with torch.no_grad():
             reference = teacher(x)
         return self.plain_term(logits, reference, None, base)
 
     def update(self) -> None:
         """Move the average after the optimiser's step, in a loop of your own."""
-        teacher = self.teacher
-        assert self._model is not None
-        self._move(_tensors(teacher), _tensors(self._model))
+        model, teacher = self._pair()
+        self._move(_tensors(teacher), _tensors(model))
 
     def averaged(self, ensemble: Ensemble) -> Ensemble:
         """The averaged members after a training in the common loop.
@@ -183,7 +181,14 @@ class MESA(Teacher):
         """Put back what :meth:`state` gave."""
         saved = part(state, "average.")
         self.average = {name: t.clone() for name, t in saved.items() if isinstance(t, Tensor)}
+        if not self.average or "updates" not in state:
+            raise ValueError("the saved state holds no average of the weights: not one of MESA")
         self.updates = int(state["updates"])
+
+    def _pair(self) -> tuple[nn.Module, nn.Module]:
+        if self._networks is None:
+            raise ValueError("model=None; outside the common loop MESA needs the model")
+        return self._networks
 
     @torch.no_grad()
     def _move(self, average: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> None:

@@ -176,7 +176,7 @@ class SAF(TrajectoryTerm):
                 top_k=self.top_k,
                 tau=self.tau,
                 memory_map=self.memory_map,
-                device=device,
+                device=device if self.memory_map is None else "cpu",
             )
             if self._saved:
                 self.buffer.load_state(self._saved)

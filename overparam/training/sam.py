@@ -43,13 +43,12 @@ def ascent(
     if adaptive:
         scales = [p.detach().abs() + ASAM_ETA for p in parameters]
     scaled = [t * g for t, g in zip(scales, gradients, strict=True)]
-    keep = 1 if stacked else 0
-    squares = [s.square().flatten(keep).sum(keep) for s in scaled]
+    squares = [s.square().reshape(len(s) if stacked else 1, -1).sum(1) for s in scaled]
     norm = torch.stack(squares).sum(0).sqrt()
     factor = torch.as_tensor(rho, dtype=norm.dtype, device=norm.device) / norm
     factor = torch.where(norm == 0, 0, factor)
     return [
-        t * s * factor.reshape(*factor.shape, *(1,) * (s.ndim - keep if stacked else 0))
+        t * s * factor.reshape(-1, *(1,) * (s.ndim - 1)) if stacked else t * s * factor[0]
         for t, s in zip(scales, scaled, strict=True)
     ]
 
@@ -94,9 +93,8 @@ class SAM(Callback):
         if self.rho.ndim > 1 or not bool(((self.rho > 0) & self.rho.isfinite()).all()):
             raise ValueError(f"rho={rho}; allowed: finite numbers > 0")
         self.adaptive, self.base = adaptive, base
-        module = isinstance(params, nn.Module)
         self._params = list(params.parameters() if isinstance(params, nn.Module) else params)
-        self._buffers = list(params.buffers()) if isinstance(params, nn.Module) and module else []
+        self._buffers = list(params.buffers()) if isinstance(params, nn.Module) else []
 
     def step(self, closure: Callable[[], Tensor]) -> Tensor:
         """One step in a loop of your own.

@@ -86,9 +86,7 @@ class TrajectoryBuffer:
         """Size of the table, tags included."""
         return sum(t.numel() * t.element_size() for t in self._tensors().values())
 
-    def write(
-        self, epoch: int, idx: Tensor, logits: Tensor, keep: Tensor | None = None
-    ) -> None:
+    def write(self, epoch: int, idx: Tensor, logits: Tensor, keep: Tensor | None = None) -> None:
         """Record the outputs of some samples in this epoch; one ``index_copy`` per table.
 
         Args:

@@ -4,12 +4,14 @@ Reference: Du, Zhou, Feng, Tan and Zhou, NeurIPS 2022, arXiv 2205.14083, Section
 """
 
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Change = Callable[[Tensor, Tensor], Tensor]
 Kind = Literal["kl", "squared"]
 KINDS = ("kl", "squared")
 
@@ -51,7 +53,7 @@ def trajectory_loss(
     """
     check_tau(tau)
     _check_outputs(logits, past, valid)
-    return _mean(trajectory_kl(logits, past, tau, reverse=reverse), valid)
+    return _mean(logits, past, valid, partial(trajectory_kl, tau=tau, reverse=reverse))
 
 
 def squared_trajectory_loss(outputs: Tensor, past: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -70,27 +72,24 @@ def squared_trajectory_loss(outputs: Tensor, past: Tensor, valid: Tensor | None 
         ValueError: shapes that differ, outputs that are not finite.
     """
     _check_outputs(outputs, past, valid)
-    return _mean(squared_change(outputs, past), valid)
+    return _mean(outputs, past, valid, squared_change)
 
 
 def trajectory_kl(logits: Tensor, past: Tensor, tau: float, *, reverse: bool = False) -> Tensor:
-    r""":math:`\tau^2` KL(past || current) of every sample, (..., C) to (...); nothing is checked."""
-    # Long contiguous rows: with few classes four times as fast as a softmax over the last axis.
-    log_q = (logits / tau).movedim(-1, 0).contiguous().log_softmax(0)
-    log_p = (past.detach() / tau).movedim(-1, 0).contiguous().log_softmax(0)
+    r""":math:`\tau^2` KL(past || current) of every sample, (..., C) to (...); unchecked."""
     if reverse:
-        log_p, log_q = log_q, log_p
-    return tau**2 * F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(0)
+        log_q, log_p = _log_softmax(logits, tau), _log_softmax(past.detach(), tau)
+        return tau**2 * F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(0)
+    kl: Tensor = _PastKL.apply(logits, past.detach(), tau)  # type: ignore[no-untyped-call]
+    return kl
 
 
 def squared_change(outputs: Tensor, past: Tensor) -> Tensor:
-    """Mean squared change of every sample, (..., K) to (...); nothing is checked."""
+    """Mean squared change of every sample, (..., K) to (...); unchecked."""
     return (outputs - past.detach()).square().mean(-1)
 
 
-def member_losses(
-    outputs: Tensor, past: Tensor, valid: Tensor | None, change: Callable[[Tensor, Tensor], Tensor]
-) -> Tensor:
+def member_losses(outputs: Tensor, past: Tensor, valid: Tensor | None, change: Change) -> Tensor:
     """Mean change of each member of an ensemble: outputs (E, B, ..., C) to (E,).
 
     Args:
@@ -98,12 +97,11 @@ def member_losses(
         valid: (E, B, ...) bool, or None for all.
         change: outputs and past to the change of every sample, e.g. :func:`trajectory_kl`.
     """
-    if valid is None:
-        return change(outputs, past).flatten(1).mean(1)
-    # NaN in a masked entry would come back through the chain rule as 0 * NaN.
-    past = torch.where(expand_valid(valid, past.ndim), past, 0)
-    changes = change(outputs, past)
-    return (changes * expand_valid(valid, changes.ndim)).flatten(1).mean(1)
+    if valid is not None:
+        # Where the present is its own past, value and gradient are exactly zero. (A factor 0 would
+        # let NaN in a masked entry come back through the chain rule.)
+        past = torch.where(expand_valid(valid, past.ndim), past, outputs.detach())
+    return change(outputs, past).flatten(1).mean(1)
 
 
 def expand_valid(valid: Tensor, dims: int) -> Tensor:
@@ -140,5 +138,34 @@ def _check_outputs(outputs: Tensor, past: Tensor, valid: Tensor | None) -> None:
     )
 
 
-def _mean(changes: Tensor, valid: Tensor | None) -> Tensor:
-    return (changes if valid is None else changes * expand_valid(valid, changes.ndim)).mean()
+def _mean(outputs: Tensor, past: Tensor, valid: Tensor | None, change: Change) -> Tensor:
+    mask = None if valid is None else valid.unsqueeze(0)
+    return member_losses(outputs.unsqueeze(0), past.unsqueeze(0), mask, change)[0]
+
+
+def _log_softmax(logits: Tensor, tau: float) -> Tensor:
+    """Classes first: with few of them, rows that long make it up to four times as fast."""
+    return (logits / tau).movedim(-1, 0).contiguous().log_softmax(0)
+
+
+class _PastKL(torch.autograd.Function):
+    """KL with its gradient tau (q - p) in closed form: a third of autograd's time, and exactly zero
+    where past and present agree. It can be differentiated again."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, past: Tensor, tau: float) -> Tensor:
+        log_q, log_p = _log_softmax(logits, tau), _log_softmax(past, tau)
+        return tau**2 * (log_p.exp() * (log_p - log_q)).sum(0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
+        logits, past, ctx.tau = inputs
+        ctx.save_for_backward(logits, past)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        logits, past = ctx.saved_tensors
+        q, p = _log_softmax(logits, ctx.tau).exp(), _log_softmax(past, ctx.tau).exp()
+        return (ctx.tau * gradients[0] * (q - p)).movedim(0, -1), None, None

@@ -11,7 +11,6 @@ from overparam.training.running import Callback, Fit
 from overparam.training.trajectory_loss import (
     KINDS,
     Kind,
-    check_finite,
     check_tau,
     member_losses,
     squared_change,
@@ -81,10 +80,12 @@ class TrajectoryTerm(Callback):
         kind: Kind,
         reverse: bool = False,
     ) -> None:
+        self._off = False
         if not isinstance(lam, BalancedLambda):
             values = torch.as_tensor(lam, dtype=torch.float64)
             if values.ndim > 1 or not bool(((values >= 0) & values.isfinite()).all()):
                 raise ValueError(f"lam={lam}; allowed: finite numbers >= 0")
+            self._off = not bool(values.any())
         check_tau(tau)
         if start < 0 or (end is not None and end <= start + 1):
             raise ValueError(f"start={start}, end={end}; allowed: 0 <= start < end - 1")
@@ -99,8 +100,7 @@ class TrajectoryTerm(Callback):
 
     def active(self, epoch: int) -> bool:
         """Whether the term counts in this epoch: start < epoch < end, and lam is not zero."""
-        zero = not isinstance(self.lam, BalancedLambda) and not bool(torch.as_tensor(self.lam).any())
-        return self.start < epoch and (self.end is None or epoch < self.end) and not zero
+        return not self._off and self.start < epoch and (self.end is None or epoch < self.end)
 
     def weighted(
         self,
@@ -141,7 +141,6 @@ class TrajectoryTerm(Callback):
                 raise ValueError("base=None; a BalancedLambda needs the base loss of the batch")
             return torch.autograd.grad(base, outputs, retain_graph=True)[0].unsqueeze(0)
 
-        check_finite(outputs)
         mask = None if valid is None else valid.unsqueeze(0)
         return self.weighted(outputs.unsqueeze(0), reference.unsqueeze(0), mask, base_gradient)[0]
 

@@ -15,8 +15,18 @@ from overparam.compress.subspace.projections import (
     Projection,
 )
 from overparam.compress.subspace.quantise import BitSearch, QuantisedVector, fewest_bits
+from overparam.compress.subspace.runs import (
+    Recipe,
+    Samples,
+    quantise_full,
+    quantise_runs,
+    round_trip_error,
+    train_and_score,
+    train_subspaces,
+)
 from overparam.compress.subspace.sparse_projection import SparseProjection
 from overparam.compress.subspace.storage import SubspaceFile, load_subspace, save_subspace
+from overparam.compress.subspace.toy import solve_group_sums
 
 __all__ = [
     "SOLVED",
@@ -30,6 +40,8 @@ __all__ = [
     "Projection",
     "ProjectionKind",
     "QuantisedVector",
+    "Recipe",
+    "Samples",
     "SparseProjection",
     "Structure",
     "SubspaceEnsemble",
@@ -40,6 +52,12 @@ __all__ = [
     "fwht",
     "he_normal",
     "load_subspace",
+    "quantise_full",
+    "quantise_runs",
+    "round_trip_error",
     "save_subspace",
     "share_dimensions",
+    "solve_group_sums",
+    "train_and_score",
+    "train_subspaces",
 ]

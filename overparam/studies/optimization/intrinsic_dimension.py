@@ -1,0 +1,585 @@
+"""Study 24: how few random directions of weight space does training need?"""
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import PositiveFloat, PositiveInt, model_validator
+
+from overparam.compress.subspace import (
+    SOLVED,
+    Recipe,
+    Samples,
+    SubspacePolicies,
+    he_normal,
+    quantise_full,
+    quantise_runs,
+    round_trip_error,
+    solve_group_sums,
+    train_and_score,
+    train_subspaces,
+)
+from overparam.datasets import (
+    Split,
+    digits,
+    member_samples,
+    mnist1d,
+    permutation,
+    permuted_labels,
+    read_labelled,
+    split_tables,
+    stratified_split,
+)
+from overparam.evidence import exact, loglog_slopes, mean, paired_difference, ratio, worst
+from overparam.measure import (
+    dimension_by_seed,
+    dimension_summary,
+    intrinsic_dimension_of_runs,
+)
+from overparam.models import MLP, SmallConvNet, count_parameters, with_weights
+from overparam.reporting import charts
+from overparam.store import Weights
+from overparam.study import DataFile, Field, PackageFile, Paper, Study, StudyConfig
+from overparam.training import Ensemble, cem
+
+SHARE = 0.9
+TASK = r"^(digits|shuffled-pixels|shuffled-labels|mnist1d|own)/(conv|[1-9]\d*(x[1-9])?)(/native)?$"
+WIDTHS = ("digits/32", "digits/100x2", "digits/200x2", "digits/400x2")
+POLE = "cart-pole/32x2"
+LARGER = ("digits/100x2", "digits/200x2")
+Projection = Literal["dense", "sparse", "fastfood"]
+
+
+class Config(StudyConfig):
+    tasks: tuple[Annotated[str, Field(pattern=TASK)], ...] = Field(
+        ("digits/32",),
+        description="PROBLEM/MODEL of digits, shuffled-pixels, shuffled-labels, mnist1d or own; 32 "
+        "(one hidden layer), 100x2 (two) or conv; /native after it trains native coordinates",
+    )
+    reference_tasks: tuple[str, ...] = Field(
+        ("digits/32",), description="tasks of the small nets and of the quantised full net"
+    )
+    compared_tasks: tuple[str, ...] = Field(
+        ("digits/32",), description="tasks on which kinds of P are compared"
+    )
+    digits_file: DataFile = Field(
+        PackageFile("sklearn", "datasets/data/digits.csv.gz"), description="scikit-learn's digits"
+    )
+    images: DataFile | None = Field(
+        None, description="your images.npy, floating (N, H, W, C), for own/MODEL"
+    )
+    labels: DataFile | None = Field(None, description="your labels.npy, integers (N,)")
+    train_size: int = Field(1200, ge=10, description="training samples")
+    test_size: int = Field(597, ge=10, description="test samples of mnist1d")
+    pixel_order: int = Field(0, ge=0, description="seed of the one order of shuffled pixels")
+    dims: tuple[PositiveInt, ...] = Field(
+        (10, 40, 80, 120, 160), description="grid of d, increasing"
+    )
+    more_dims: tuple[PositiveInt, ...] = Field(
+        (), description="further d, tried while none before them suffices"
+    )
+    resolution: float = Field(
+        3.0, gt=0, description="bisect until the bracket's ends differ by this share"
+    )
+    rates: tuple[PositiveFloat, ...] = Field((0.1,), description="learning rates of Adam for v")
+    native_rates: tuple[PositiveFloat, ...] = Field(
+        (0.03, 0.1, 0.3), description="learning rates for native coordinates; the best counts"
+    )
+    direct_rate: float = Field(1e-3, gt=0, description="learning rate of Adam for full networks")
+    batch_size: int = Field(100, ge=1, description="samples per step")
+    epochs: int = Field(40, ge=1, description="epochs of every training")
+    dense_limit: int = Field(20_000, ge=1, description="D from which on fastfood replaces dense")
+    projections: tuple[Projection, ...] = Field(
+        ("fastfood",), description="kinds of P compared at one d"
+    )
+    compared_dim: int = Field(80, ge=1, description="that d")
+    small_widths: tuple[PositiveInt, ...] = Field((2,), description="hidden units of small nets")
+    small_rates: tuple[PositiveFloat, ...] = Field(
+        (0.01,), description="learning rates of small nets; the best counts"
+    )
+    bits: tuple[Annotated[int, Field(ge=2, le=16)], ...] = Field(
+        (16, 8, 6, 4), description="bits of a quantised coordinate"
+    )
+    toy_dims: tuple[PositiveInt, ...] = Field((9, 10), description="d of the toy problem")
+    toy_draws: int = Field(5, ge=1, description="draws of P of the toy problem")
+    pole_dims: tuple[PositiveInt, ...] = Field((8,), description="d of cart-pole, increasing")
+    population: int = Field(64, ge=10, description="candidates per generation, cart-pole")
+    generations: int = Field(2, ge=1, description="generations of it")
+    episodes: int = Field(5, ge=1, description="episodes per candidate")
+    profiles: ClassVar = {
+        "quick": {"seeds": 1},
+        "full": {
+            "tasks": (
+                *WIDTHS, "digits/conv", "digits/100x2/native", "digits/200x2/native",
+                "shuffled-pixels/100x2", "shuffled-pixels/conv", "shuffled-labels/100x2",
+                "mnist1d/100x2",
+            ),
+            "dims": (10, 40, 80, 120, 160, 240),
+            "more_dims": (320, 480, 640),
+            "resolution": 0.1,
+            "reference_tasks": ("digits/200x2",),
+            "compared_tasks": ("digits/200x2",),
+            "projections": ("dense", "sparse", "fastfood"),
+            "small_widths": (1, 2, 3, 4, 6, 8),
+            "small_rates": (0.003, 0.01, 0.03),
+            "toy_dims": (5, 8, 9, 10, 15),
+            "pole_dims": (1, 2, 3, 4, 6, 8, 16),
+            "generations": 25,
+        },
+    }  # fmt: skip
+
+    @model_validator(mode="after")
+    def _check(self):
+        grids = {"dims": (*self.dims, *self.more_dims), "pole_dims": self.pole_dims}
+        for name, grid in grids.items():
+            if list(grid) != sorted(set(grid)):
+                raise ValueError(f"{name} (and more_dims after it) must increase, got {grid}")
+        for name in ("reference_tasks", "compared_tasks"):
+            if unknown := set(getattr(self, name)) - set(self.tasks):
+                raise ValueError(f"{name} holds {sorted(unknown)}; allowed: those of tasks")
+        if any(task.startswith("own/") for task in self.tasks) and not (
+            self.images and self.labels
+        ):
+            raise ValueError("own/MODEL in tasks needs images=your.npy and labels=your.npy")
+        return self
+
+
+study = Study(
+    "intrinsic-dimension",
+    theme="optimization",
+    config=Config,
+    question="How few random directions of weight space does training need to reach 90 % of the "
+    "full network's performance, and does that number depend on the network or on the problem?",
+    paper=Paper(
+        title="Measuring the Intrinsic Dimension of Objective Landscapes",
+        authors="Chunyuan Li, Heerad Farkhoor, Rosanne Liu, Jason Yosinski",
+        venue="ICLR",
+        year=2018,
+        arxiv="1804.08838",
+        code="https://github.com/uber-research/intrinsic-dimension",
+    ),
+)
+
+
+def network(task, data):
+    """The architecture of a task, for its inputs (..., N, pixels or C, H, W) and classes."""
+    model, classes = task.split("/")[1], int(data.y.max()) + 1
+    shape = tuple(data.x.shape[data.y.ndim :])
+    if model == "conv":
+        image = (1, 8, 8) if shape == (64,) else shape if len(shape) > 1 else (1, *shape)
+        return SmallConvNet(image, classes=classes)
+    width, _, depth = model.partition("x")
+    return MLP((int(np.prod(shape)), *[int(width)] * int(depth or 1), classes))
+
+
+def samples(problems, *seeds):
+    """The samples of one seed, or of several with an axis of members."""
+    parts = [member_samples(problems, seeds, part) for part in ("train", "test")]
+    tensors = (torch.from_numpy(array) for part in parts for array in part)
+    return Samples(*tensors) if len(seeds) > 1 else Samples(*(t[0] for t in tensors))
+
+
+def where(table, **values):
+    """The rows with these values in these columns."""
+    return table[(table[list(values)] == pd.Series(values)).all(axis=1)]
+
+
+def search_plan(task, model, *, rates, native_rates, dense_limit):
+    """Projection and learning rates of a task, and the accuracy that counts."""
+    counted = "train_acc" if task.startswith("shuffled-labels") else "test_acc"
+    if task.endswith("/native"):
+        return "coordinates", native_rates, counted
+    return "dense" if count_parameters(model) < dense_limit else "fastfood", rates, counted
+
+
+@study.generate(each={"task": "tasks", "seed": "seeds"}, batch=16)
+def problems(*, task, seeds, digits_file, images, labels, train_size, test_size, pixel_order):
+    problem, found = task.split("/")[0], {}
+    if problem == "mnist1d":
+        return split_tables({s: mnist1d(train_size, test_size, seed=s) for s in seeds})
+    data = read_labelled(images, labels) if problem == "own" else digits(digits_file)
+    if problem == "own" and data.x.ndim != 4:
+        raise ValueError(f"images has shape {data.x.shape}; allowed: (N, H, W, C)")
+    x = np.moveaxis(data.x, -1, 1).astype(np.float32) if problem == "own" else data.x / 16
+    if problem == "shuffled-pixels":
+        x = x[:, permutation(x.shape[1], pixel_order)]
+    for seed in seeds:
+        train, test = stratified_split(data.y, (train_size, -1), seed)
+        y = permuted_labels(data.y[train], seed) if problem == "shuffled-labels" else data.y[train]
+        found[seed] = Split(x[train], y, x[test], data.y[test], data.meta)
+    return split_tables(found)
+
+
+@study.train(each={"task": "tasks", "seed": "seeds"}, batch=16)
+def direct(problems, *, task, seeds, direct_rate, epochs, batch_size, progress):
+    """The full networks, the baselines; they start from the same theta0 as the subspaces."""
+    data = samples(problems, *seeds)
+    ensemble = Ensemble([he_normal(network(task, data), seed) for seed in seeds])
+    recipe = Recipe(direct_rate, epochs, batch_size)
+    runs = train_and_score(ensemble, data, recipe, order_seeds=seeds, progress=progress)
+    return {
+        "runs": runs.assign(seed=seeds),
+        "weights": Weights.stack([({"seed": s}, ensemble.state(i)) for i, s in enumerate(seeds)]),
+    }
+
+
+@study.train(each={"task": "reference_tasks", "width": "small_widths", "seed": "seeds"}, batch=16)
+def small(problems, *, task, width, seeds, small_rates, epochs, batch_size):
+    """Direct nets with one narrow hidden layer, at each learning rate."""
+    data = samples(problems, *seeds)
+    nets = [he_normal(network(f"{task.split('/')[0]}/{width}", data), seed) for seed in seeds]
+    runs = [
+        train_and_score(Ensemble(nets), data, Recipe(r, epochs, batch_size), order_seeds=seeds)
+        for r in small_rates
+    ]
+    size = count_parameters(nets[0])
+    return pd.concat([run.assign(seed=seeds, D=size) for run in runs], ignore_index=True)
+
+
+@study.train(each={"task": "tasks", "seed": "seeds", "dim": "dims"}, batch=32)
+def coarse(
+    problems, *, task, seed, dims, rates, native_rates, dense_limit, epochs, batch_size, progress
+):
+    """v trained at the d of the grid, all d of a seed side by side."""
+    data = samples(problems, seed)
+    model = network(task, data)
+    options = {"rates": rates, "native_rates": native_rates, "dense_limit": dense_limit}
+    kind, tried, _ = search_plan(task, model, **options)
+    recipes = [Recipe(rate, epochs, batch_size) for rate in tried]
+    runs = [
+        train_subspaces(model, data, dims, kind, recipe, seed=seed, progress=progress)
+        for recipe in recipes
+    ]
+    return pd.concat(runs, ignore_index=True)
+
+
+@study.train(each={"task": "tasks"})
+def refined(
+    problems, direct, coarse, *, task, seeds, more_dims, resolution, rates, native_rates,
+    dense_limit, epochs, batch_size,
+):  # fmt: skip
+    """The grid's runs, and those of the bisection between last failure and first success."""
+    data = {seed: samples(problems, seed) for seed in seeds}
+    model = network(task, data[seeds[0]])
+    options = {"rates": rates, "native_rates": native_rates, "dense_limit": dense_limit}
+    kind, _, counted = search_plan(task, model, **options)
+
+    def train(seed, dim, rate):
+        recipe = Recipe(rate, epochs, batch_size)
+        return train_subspaces(model, data[seed], (dim,), kind, recipe, seed=seed)
+
+    return intrinsic_dimension_of_runs(
+        coarse["coarse"].drop(columns="task"),
+        counted,
+        direct["runs"].set_index("seed")[counted],
+        train=train,
+        more_dims=more_dims,
+        ratio=SHARE,
+        chance=1 / (1 + int(data[seeds[0]].y.max())),
+        rtol=resolution,
+    )[1]
+
+
+@study.train(each={"task": "compared_tasks", "projection": "projections", "seed": "seeds"})
+def compared(problems, *, task, projection, seed, compared_dim, rates, epochs, batch_size):
+    """Kinds of P at one d."""
+    data = samples(problems, seed)
+    recipe = Recipe(rates[0], epochs, batch_size)
+    dims = (compared_dim,)
+    runs = train_subspaces(network(task, data), data, dims, projection, recipe, seed=seed)
+    return runs.drop(columns="projection")
+
+
+@study.train(each={"dim": "pole_dims", "seed": "seeds"}, batch=16)
+def balanced(*, dim, seeds, population, generations, episodes):
+    """Cart-pole: the cross-entropy method over R^d, then 100 fresh episodes at its answer."""
+    policies = SubspacePolicies(MLP((4, 32, 32, 1), "tanh"), dim, "dense", seeds=seeds)
+
+    def score(candidates, generation):
+        return policies.returns(candidates, episodes=episodes, draw=generation)
+
+    found = cem(score, dim, seeds=seeds, population=population, generations=generations)
+    reward = policies.returns(found.mean[:, None], episodes=100, draw=generations)[:, 0]
+    return pd.DataFrame({"seed": seeds, "D": policies.full_dim, "reward": reward})
+
+
+@study.train
+def toy(*, seed, toy_dims, toy_draws):
+    """The toy problem, whose intrinsic dimension is 10, beside its closed-form minimum."""
+    rows = [
+        (dim, draw, *solve_group_sums(dim, seed=1000 * seed + draw))
+        for dim in toy_dims
+        for draw in range(toy_draws)
+    ]
+    return pd.DataFrame(rows, columns=["dim", "draw", "loss", "minimum"])
+
+
+@study.compress(each={"task": "tasks", "seed": "seeds"})
+def quantised(problems, refined, *, task, seed, bits):
+    """Every trained v at fewer bits; the longest one also through a file and back."""
+    data = samples(problems, seed)
+    model = network(task, data)
+    runs = where(refined["refined"], seed=seed)
+    longest = runs.loc[runs["dim"].idxmax()]
+    return quantise_runs(model, data, runs, bits, seed=seed).assign(
+        round_trip=round_trip_error(model, longest, data.x_test, seed=seed)
+    )
+
+
+@study.compress(each={"task": "reference_tasks", "seed": "seeds"}, batch=16)
+def quantised_full(problems, direct, *, task, seeds, bits):
+    """The full networks with all weights at fewer bits."""
+    data = samples(problems, *seeds)
+    nets = [with_weights(network(task, data), direct.weights("weights", seed=s)) for s in seeds]
+    table = quantise_full(nets, data, bits)
+    return table.assign(seed=np.array(seeds)[table.pop("member")])
+
+
+@study.evaluate
+def runs(refined, direct, compared, balanced):
+    """Every training as a row: subspaces, full networks (d = D), kinds of P, cart-pole."""
+    sizes = refined["refined"].groupby("task")["D"].first()
+    full = direct["runs"].assign(projection="none", D=direct["runs"]["task"].map(sizes))
+    pole = balanced["balanced"].assign(task=POLE, projection="dense")
+    tables = refined["refined"], full.assign(dim=full["D"]), compared["compared"], pole
+    table = pd.concat([t.drop(columns="v", errors="ignore") for t in tables], ignore_index=True)
+    table[["problem", "model"]] = table["task"].str.split("/", expand=True)[[0, 1]]
+    return table.rename(columns={"dim": "d"})
+
+
+@study.evaluate
+def dimensions(refined, direct, quantised, balanced):
+    """d_int90 of each task, of the mean curve and seed by seed; d_int100 of cart-pole."""
+    summary, by_seed = [], []
+
+    def add(task, criterion, table, baseline, **options):
+        found, _ = intrinsic_dimension_of_runs(table, criterion, baseline, **options)
+        known = {"task": task, "criterion": criterion, "D": table["D"].iloc[0]}
+        row = {**known, **dimension_summary(found), "baseline": np.mean(baseline)}
+        summary.append(row | {"mdl_bits": shortest_code(quantised, task, found.d_int, criterion)})
+        by_seed.append(dimension_by_seed(found).assign(**known))
+
+    for task, table in refined["refined"].groupby("task", sort=False):
+        base = where(direct["runs"], task=task).set_index("seed")
+        shuffled = task.startswith("shuffled-labels")
+        for criterion in ("train_acc",) if shuffled else ("test_acc", "train_acc"):
+            add(task, criterion, table, base[criterion], ratio=SHARE)
+    pole = balanced["balanced"].assign(lr=1.0)
+    add(POLE, "reward", pole, SOLVED, ratio=1.0, selection="reward")
+    table = pd.DataFrame(summary).rename(columns={"d_int": "d_int90"})
+    table[["problem", "model"]] = table["task"].str.split("/", expand=True)[[0, 1]]
+    return {"dimensions": table, "by_seed": pd.concat(by_seed, ignore_index=True)}
+
+
+def shortest_code(quantised, task, dim, criterion):
+    """Mean over seeds of the shortest code of the labels at d that keeps 99 % of performance."""
+    if dim is None or criterion == "reward":
+        return np.nan
+    codes = where(quantised["quantised"], task=task, dim=dim)
+    exact_v = codes[codes["bits"] == 32].set_index(["seed", "lr"])[criterion]
+    kept = codes.set_index(["seed", "lr"]).join(exact_v.rename("exact"))
+    return kept[kept[criterion] >= 0.99 * kept["exact"]].groupby("seed")["mdl_bits"].min().mean()
+
+
+@study.evaluate
+def rivals(refined, small, dimensions):
+    """At d_int90: the subspaces, and the smallest direct net with at least as many numbers."""
+    tables = []
+    for task, nets in small["small"].groupby("task", sort=False):
+        dim = where(dimensions["dimensions"], task=task, criterion="test_acc")["d_int90"].iloc[0]
+        enough = nets[nets["D"] >= dim]
+        found = {
+            "random": where(refined["refined"], task=task, dim=dim),
+            "small": enough[enough["D"] == enough["D"].min()],
+        }
+        for method, rows in found.items():
+            trains = rows.groupby("lr")["train_acc"].transform("mean")
+            best = rows[trains == trains.max()][["seed", "D", "test_acc"]]
+            tables.append(best.assign(task=task, method=method))
+    return pd.concat(tables, ignore_index=True)
+
+
+def per_seed(dimensions, task, column="d_int", criterion="test_acc"):
+    """One column of a task seed by seed; NaN where the task was not run."""
+    table = dimensions["by_seed"]
+    rows = where(table, task=task, criterion=criterion)
+    return rows.set_index("seed")[column].reindex(sorted(table["seed"].unique()))
+
+
+@study.claim(
+    "The intrinsic dimension is far smaller than the number of parameters",
+    source="abstract; d_int90 <= D/20 for the two larger nets, while native coordinates need at "
+    "least twice the d (a lower bound counts)",
+    arm="random",
+    control="native",
+    decided_at="full",
+)
+def far_smaller(dimensions, *, arm):
+    parts = []
+    for task in LARGER:
+        native = per_seed(dimensions, f"{task}/native", "at_least")
+        # Without its control a claim is undefined: a control that was not run has not failed.
+        own = per_seed(dimensions, task).where(native.notna())
+        found = own if arm == "random" else native
+        share = found / per_seed(dimensions, task, "D")
+        beside = per_seed(dimensions, task, "at_least")
+        parts += [
+            mean(share, region=(None, 1 / 20), label=f"{task}: d_int90 / D"),
+            ratio(found, beside, region=(None, 2), label=f"{task}: d_int90 to that of random"),
+        ]
+    return parts
+
+
+@study.claim(
+    "The intrinsic dimension varies little with the width of the network",
+    source="abstract; over widths with D ratio >= 20 max/min of d_int90 <= 1.6 and the slope of "
+    "log d_int90 on log D within [-0.15, 0.15]; direct small nets are worse at d = d_int90",
+    arm="random",
+    control="small",
+    decided_at="full",
+)
+def same_for_all_widths(dimensions, rivals, *, arm):
+    sizes = pd.Series({task: per_seed(dimensions, task, "D").iloc[0] for task in WIDTHS}).dropna()
+    found = pd.DataFrame({task: per_seed(dimensions, task) for task in WIDTHS})[sizes.index]
+    slopes = np.full(len(found), np.nan)
+    if len(sizes) and sizes.max() >= 20 * sizes.min():
+        slopes = loglog_slopes(sizes, found)
+    largest, smallest = found.max(axis=1, skipna=False), found.min(axis=1, skipna=False)
+    accuracies = rivals["rivals"].pivot_table(index="seed", columns="method", values="test_acc")
+    accuracies = accuracies.reindex(columns=["random", "small"]).dropna().reindex(found.index)
+    return [
+        ratio(largest, smallest, region=(None, 1.6), label="largest to smallest d_int90"),
+        mean(slopes, region=(-0.15, 0.15), label="slope of log d_int90 on log D"),
+        paired_difference(
+            accuracies[arm],
+            accuracies["random"],
+            region=(0, None),
+            label="accuracy at d_int90, less that of random",
+        ),
+    ]
+
+
+@study.claim(
+    "Cart-pole is far easier than digits, and shuffled labels are far harder",
+    source="abstract (100 times); at this scale: median d_int of cart-pole <= 8, digits at least "
+    "10 times that; shuffled labels over 2 times the clean ones (training accuracy)",
+    arm="shuffled-labels",
+    control="digits",
+    decided_at="full",
+)
+def ladder(dimensions, *, arm):
+    pole = per_seed(dimensions, POLE, criterion="reward")
+    clean = per_seed(dimensions, "digits/100x2", criterion="train_acc")
+    hard = per_seed(dimensions, f"{arm}/100x2", "at_least", "train_acc")
+    return [
+        exact(pole.median(skipna=False), region=(None, 8), label="median d_int of cart-pole"),
+        ratio(
+            per_seed(dimensions, "digits/100x2"), pole, region=(10, None), label="digits to pole"
+        ),
+        ratio(hard, clean, region=(2, None), label=f"{arm} to digits, training accuracy"),
+    ]
+
+
+@study.claim(
+    "Fully connected nets do not care about the order of pixels, convolutional nets do",
+    source="section on MNIST with shuffled pixels; ratio of d_int90 shuffled to unshuffled within "
+    "[0.8, 1.25] for FC, over 1.1 for the conv net; shuffled labels are the control",
+    arm="shuffled-pixels",
+    control="shuffled-labels",
+    decided_at="full",
+)
+def pixel_order_matters(dimensions, *, arm):
+    criterion = "train_acc" if arm == "shuffled-labels" else "test_acc"
+    fully = per_seed(dimensions, f"{arm}/100x2", "at_least", criterion)
+    plain = per_seed(dimensions, "digits/100x2", "d_int", criterion)
+    labels = per_seed(dimensions, "shuffled-labels/100x2", "at_least", "train_acc")
+    fully = fully.where(labels.notna())
+    conv = per_seed(dimensions, "shuffled-pixels/conv", "at_least")
+    return [
+        ratio(fully, plain, region=(0.8, 1.25), label=f"fully connected, {arm} to plain"),
+        ratio(
+            conv, per_seed(dimensions, "digits/conv"), region=(1.1, None), label="conv net, pixels"
+        ),
+    ]
+
+
+@study.claim(
+    "A seed and d numbers compress the network over 100 times",
+    source="abstract (in some cases); best 32 D / (bits d + 64) at >= 90 % of the baseline's "
+    "accuracy is >= 100 for 200x2, and a saved model has identical logits",
+    arm="subspace",
+    control="quantised full network",
+    decided_at="full",
+)
+def compresses(quantised, quantised_full, direct, *, arm):
+    task = "digits/200x2"
+    coded = where(quantised["quantised"], task=task)
+    full = where(quantised_full["quantised_full"], task=task)
+    rows = coded if arm == "subspace" else full
+    base = where(direct["runs"], task=task).set_index("seed")["test_acc"]
+    seeds = sorted(direct["runs"]["seed"].unique())
+    enough = rows[rows["test_acc"] >= SHARE * rows["seed"].map(base)]
+    best = enough.groupby("seed")["ratio"].max().reindex(seeds)
+    loss = coded.groupby("seed")["round_trip"].max().reindex(seeds)
+    return [
+        mean(best, region=(100, None), label="best compression ratio"),
+        worst(loss, region=(None, 0), label="largest change of a logit by saving and loading"),
+    ]
+
+
+@study.claim(
+    "Ten dimensions solve the toy problem of ten constraints, nine do not",
+    source="section 2; loss below 1e-6 at d = 10 in all draws, median above 1e-2 at d = 9",
+    arm="10",
+    control="9",
+)
+def toy_needs_ten(toy, *, arm):
+    losses = toy["toy"].set_index("dim")["loss"]
+    return [
+        worst(losses.loc[[int(arm)]], region=(None, 1e-6), label=f"loss at d = {arm}, worst draw"),
+        exact(losses.loc[[9]].median(), region=(1e-2, None), label="median loss at d = 9"),
+    ]
+
+
+@study.figure("Performance against d", caption="Mean over seeds with its interval, best rate.")
+def performance(runs):
+    table = runs["runs"][runs["runs"]["reward"].isna() & (runs["runs"]["projection"] != "none")]
+    shuffled = table["problem"] == "shuffled-labels"
+    table = table.assign(performance=table["test_acc"].mask(shuffled, table["train_acc"]))
+    trains = table.groupby(["task", "d", "lr"])["train_acc"].transform("mean")
+    best = trains == trains.groupby([table["task"], table["d"]]).transform("max")
+    return charts.band(table[best], "d", "performance", "task", log_x=True)
+
+
+@study.figure("d_int90 against D", caption="One point per seed; widths of one problem line up.")
+def against_size(dimensions):
+    table = where(dimensions["by_seed"], criterion="test_acc").dropna()
+    problem = table["task"].str.replace(r"/[^/]*", "", n=1, regex=True)
+    table = table.assign(problem=problem)
+    return charts.scatter(table, "D", "d_int", "problem", log_x=True, log_y=True)
+
+
+@study.figure("Problem ladder", caption="Where a search ended unsolved, the largest d tried.")
+def problem_ladder(dimensions):
+    table = dimensions["by_seed"]
+    shuffled = table["task"].str.startswith("shuffled-labels")
+    chosen = (table["criterion"] != "train_acc") | shuffled
+    return charts.bars(table[chosen], "task", "at_least", title="intrinsic dimension, at least")
+
+
+@study.figure("Accuracy against bytes", caption="Subspaces, small direct nets, quantised full net.")
+def size_and_accuracy(quantised, quantised_full, small, *, reference_tasks):
+    coded, nets = quantised["quantised"], small["small"]
+    kinds = {
+        "subspace": coded[coded["task"].isin(reference_tasks)],
+        "small net": nets.assign(size_bytes=4 * nets["D"]),
+        "full net, quantised": quantised_full["quantised_full"],
+    }
+    table = pd.concat([rows.assign(kind=kind) for kind, rows in kinds.items()])
+    return charts.scatter(table, "size_bytes", "test_acc", "kind", log_x=True, x_title="bytes")
+
+
+@study.figure("Kinds of projection at one d", caption="Mean over seeds with its interval.")
+def projection_kinds(compared):
+    return charts.bars(compared["compared"], "projection", "test_acc", "task")
