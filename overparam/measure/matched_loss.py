@@ -92,7 +92,9 @@ def matched_loss_report(
         raise ValueError(f"baseline={baseline!r}; allowed: {', '.join(map(str, methods))}")
     usable = path[np.isfinite(path[sharpness]) & (path[sharpness] > 0)]
     ends = usable.groupby(columns)[loss].agg(["min", "max"])
-    parts = [pd.DataFrame(columns=[*columns, "loss_level", "sharpness", "ratio"])]
+    # (An empty report has the columns' types as well.)
+    numbers = dict.fromkeys(("loss_level", "sharpness", "ratio"), np.empty(0))
+    parts = [path.loc[path.index[:0], columns].assign(**numbers)]
     for method in methods:
         shared = ends[ends.index.get_level_values(0).isin([method, baseline])]
         low, high = shared["min"].max(), shared["max"].min()

@@ -109,11 +109,10 @@ class TrajectoryBuffer:
         outputs = logits.detach().reshape(rows.numel(), *self.inner, self.n_classes)
         outputs = outputs.to(self._device)
         epochs = torch.full_like(rows, epoch, dtype=torch.int32)
-        if keep is not None:
+        if keep is not None and not bool(keep.all()):
             kept = keep.reshape(-1).to(self._device)
-            epochs[~kept] = -1
-            mask = kept.view(-1, *(1,) * (outputs.ndim - 1))
-            outputs = torch.where(mask, outputs, 0)
+            epochs = torch.where(kept, epochs, -1)
+            outputs = torch.where(kept.view(-1, *(1,) * (outputs.ndim - 1)), outputs, 0)
         slot = epoch % (self.distance + 1)
         values = outputs
         if self._classes is not None and self.top_k is not None:

@@ -77,11 +77,10 @@ def squared_trajectory_loss(outputs: Tensor, past: Tensor, valid: Tensor | None 
 
 def trajectory_kl(logits: Tensor, past: Tensor, tau: float, *, reverse: bool = False) -> Tensor:
     r""":math:`\tau^2` KL(past || current) of every sample, (..., C) to (...); unchecked."""
+    log_q, log_p = _log_softmax(logits, tau), _log_softmax(past.detach(), tau)
     if reverse:
-        log_q, log_p = _log_softmax(logits, tau), _log_softmax(past.detach(), tau)
-        return tau**2 * F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(0)
-    kl: Tensor = _PastKL.apply(logits, past.detach(), tau)  # type: ignore[no-untyped-call]
-    return kl
+        log_p, log_q = log_q, log_p
+    return tau**2 * F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(0)
 
 
 def squared_change(outputs: Tensor, past: Tensor) -> Tensor:
@@ -104,6 +103,16 @@ def member_losses(outputs: Tensor, past: Tensor, valid: Tensor | None, change: C
     return change(outputs, past).flatten(1).mean(1)
 
 
+def member_kl(outputs: Tensor, past: Tensor, valid: Tensor | None, tau: float) -> Tensor:
+    r"""What :func:`member_losses` gives with :func:`trajectory_kl`, in half the time.
+
+    The gradient :math:`\tau (q - p) / B` is kept from the forward pass, and is exactly zero where
+    past and present agree. (Twice differentiable; not for use under ``torch.func``.)
+    """
+    loss: Tensor = _MemberKL.apply(outputs, past.detach(), valid, tau)  # type: ignore[no-untyped-call]
+    return loss
+
+
 def expand_valid(valid: Tensor, dims: int) -> Tensor:
     """The mask with trailing axes of length 1, up to ``dims`` axes."""
     return valid.reshape(*valid.shape, *(1,) * (dims - valid.ndim))
@@ -117,9 +126,9 @@ def check_tau(tau: float) -> None:
 
 def check_finite(outputs: Tensor, name: str = "logits") -> None:
     """Refuse outputs with NaN or infinite values with a ``ValueError``."""
-    wrong = int((~outputs.detach().isfinite()).sum())
-    if wrong:
-        raise ValueError(f"{name} has {wrong} values that are not finite")
+    finite = outputs.detach().isfinite()
+    if not bool(finite.all()):
+        raise ValueError(f"{name} has {int((~finite).sum())} values that are not finite")
 
 
 def _check_outputs(outputs: Tensor, past: Tensor, valid: Tensor | None) -> None:
@@ -148,24 +157,28 @@ def _log_softmax(logits: Tensor, tau: float) -> Tensor:
     return (logits / tau).movedim(-1, 0).contiguous().log_softmax(0)
 
 
-class _PastKL(torch.autograd.Function):
-    """KL with its gradient tau (q - p) in closed form: a third of autograd's time, and exactly zero
-    where past and present agree. It can be differentiated again."""
-
-    generate_vmap_rule = True
+class _MemberKL(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, outputs: Tensor, past: Tensor, valid: Tensor | None, tau: float
+    ) -> Tensor:
+        log_q, log_p = _log_softmax(outputs, tau), _log_softmax(past, tau)
+        p = log_p.exp()
+        changes = (p * (log_p - log_q)).sum(0)
+        gap = log_q.exp().sub_(p)
+        if valid is not None:
+            mask = expand_valid(valid, changes.ndim)
+            changes, gap = torch.where(mask, changes, 0), torch.where(mask, gap, 0)
+        ctx.tau, ctx.scale = tau, tau / changes[0].numel()
+        ctx.save_for_backward(outputs, past, valid, gap)
+        return changes.flatten(1).mean(1).mul_(tau**2)
 
     @staticmethod
-    def forward(logits: Tensor, past: Tensor, tau: float) -> Tensor:
-        log_q, log_p = _log_softmax(logits, tau), _log_softmax(past, tau)
-        return tau**2 * (log_p.exp() * (log_p - log_q)).sum(0)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
-        logits, past, ctx.tau = inputs
-        ctx.save_for_backward(logits, past)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        logits, past = ctx.saved_tensors
-        q, p = _log_softmax(logits, ctx.tau).exp(), _log_softmax(past, ctx.tau).exp()
-        return (ctx.tau * gradients[0] * (q - p)).movedim(0, -1), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        outputs, past, valid, gap = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated again
+            gap = _log_softmax(outputs, ctx.tau).exp() - _log_softmax(past, ctx.tau).exp()
+            if valid is not None:
+                gap = torch.where(expand_valid(valid, gap.ndim - 1), gap, 0)
+        member = gradients[0].reshape(-1, *(1,) * (gap.ndim - 2))
+        return (ctx.scale * member * gap).movedim(0, -1), None, None, None

@@ -12,6 +12,7 @@ from overparam.training.trajectory_loss import (
     KINDS,
     Kind,
     check_tau,
+    member_kl,
     member_losses,
     squared_change,
     trajectory_kl,
@@ -94,8 +95,12 @@ class TrajectoryTerm(Callback):
         if reverse and kind != "kl":
             raise ValueError(f"reverse=True with kind={kind!r}; allowed with kind='kl' alone")
         self.lam, self.tau, self.start, self.end, self.kind = lam, tau, start, end, kind
-        self.change: Callable[[Tensor, Tensor], Tensor] = (
-            partial(trajectory_kl, tau=tau, reverse=reverse) if kind == "kl" else squared_change
+        self.losses: Callable[[Tensor, Tensor, Tensor | None], Tensor] = (
+            partial(member_losses, change=squared_change)
+            if kind == "squared"
+            else partial(member_losses, change=partial(trajectory_kl, tau=tau, reverse=True))
+            if reverse
+            else partial(member_kl, tau=tau)
         )
 
     def active(self, epoch: int) -> bool:
@@ -110,12 +115,13 @@ class TrajectoryTerm(Callback):
         base_gradient: Callable[[], Tensor],
     ) -> Tensor:
         """The term of each member (E,): outputs and reference (E, B, ..., C), valid (E, B)."""
-        term = member_losses(outputs, reference, valid, self.change)
+        term = self.losses(outputs, reference, valid)
         if isinstance(self.lam, BalancedLambda):
             (own,) = torch.autograd.grad(term.sum(), outputs, retain_graph=True)
-            lam = self.lam(base_gradient(), own)
-        else:
-            lam = torch.as_tensor(self.lam, dtype=term.dtype, device=term.device)
+            return self.lam(base_gradient(), own) * term
+        if isinstance(self.lam, float | int):
+            return self.lam * term
+        lam = torch.as_tensor(self.lam, dtype=term.dtype, device=term.device)
         if lam.ndim and lam.shape != term.shape:
             raise ValueError(f"lam has {lam.numel()} values; expected one, or {len(term)} members'")
         return lam * term

@@ -57,6 +57,16 @@ def test_report_sees_through_unequal_final_losses():
     assert 0.5 < levels.min() < levels.max() < 2.0
 
 
+def test_nothing_to_compare_gives_an_empty_report_of_the_same_types():
+    path = pd.concat([curve("sgd", 0, [9.0, 5.0], 1.0), curve("flat", 0, [1.0, 0.5], 1.0)])
+    report = matched_loss_report(path, "sgd")
+    alone = matched_loss_report(path[path["method"] == "flat"], "flat")
+    assert set(report["method"]) == {"sgd"} and not alone.empty
+    single = curve("sgd", 0, [1.0], 1.0)
+    empty = matched_loss_report(single, "sgd")
+    assert empty.empty and (empty.dtypes == alone.dtypes).all()
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match="positive"):
         sharpness_at_loss([0.0, 1.0], [1.0, 1.0], [0.5])

@@ -95,14 +95,16 @@ def test_other_data_models_and_methods(tmp_path):
     np.savez(tmp_path / "own.npz", x=x, y=np.arange(80) % 3)
     results = study.run(
         tmp_path / "store",
-        tasks=("mnist1d/conv/0.2/0.1", "own/conv/0/0"),
-        methods=(*study_file.QUICK, "sgd_2x", "saf_E0", "saf_shuffled_1", "saf_reversed_1"),
+        tasks=("mnist1d/conv/0/0", "own/conv/0/0"),
+        methods=("sgd", "sgd_2x", "sam_0.1", "saf_3", "saf_E0", "saf_shuffled_1", "saf_reversed_1"),
         own_file=str(tmp_path / "own.npz"),
         **SMALL,
     )
+    # Claims about trainings that were not run are neither held up nor refuted.
+    assert verdict(results, "costs_nothing").judgement.control_verdict == "inconclusive"
     runs = results.tables("runs")["runs"].set_index(["task", "method", "seed"])
-    assert len(runs) == 2 * 9 * 2
-    for task in ("mnist1d/conv/0.2/0.1", "own/conv/0/0"):
+    assert len(runs) == 2 * 7 * 2
+    for task in ("mnist1d/conv/0/0", "own/conv/0/0"):
         numbers = runs.loc[task][["test_acc", "train_loss"]]
         assert numbers.loc["saf_E0"].equals(numbers.loc["sgd"])
         assert not numbers.loc["saf_3"].equals(numbers.loc["saf_shuffled_1"])

@@ -22,7 +22,14 @@ from overparam.datasets import (
     stratified_split,
     uniform_label_noise,
 )
-from overparam.evidence import exact, mean, rank_correlation, rank_correlations, ratio, worst
+from overparam.evidence import (
+    exact,
+    paired_difference,
+    rank_correlation,
+    rank_correlations,
+    ratio,
+    worst,
+)
 from overparam.measure import (
     TrajectoryPath,
     hessian_top_eigenvalues,
@@ -353,12 +360,15 @@ def by_seed(runs, arm, column, lam=None):
     return chosen.reindex(sorted(runs["seed"].unique()))
 
 
-def pairs(runs, *, noisy):
-    """Tasks with label smoothing (without, an over-fitted net looks flat), and lambda 1 and 3."""
+def each_pair(runs, compare, *, noisy):
+    """Evidence for each task with label smoothing (an over-fitted net without looks flat), and for
+    lambda 1 and 3; undefined evidence where there is no such task."""
     chosen = runs[(runs["smoothing"] > 0) & ((runs["noise"] > 0) | (not noisy))]
-    for task, part in chosen.groupby("task", sort=False):
-        for lam in (1, 3):
-            yield f"{task}, lambda = {lam}", part, lam
+    return [
+        compare(part, lam, label=f"{task}, lambda = {lam}")
+        for task, part in chosen.groupby("task", sort=False)
+        for lam in (1, 3)
+    ] or [exact(np.nan, region=(0, None), label="no such task was run")]
 
 
 @study.claim(
@@ -375,7 +385,8 @@ def costs_nothing(descents, *, arm):
     parts = []
     for method, forward, backward in ((arm, 1, 1), ("sam_0.1", 2, 2), ("mesa_3", 2, 1)):
         for kind, times in (("forward", forward), ("backward", backward)):
-            times_sgd = passes[kind][method] / passes[kind]["sgd"]
+            counts = passes[kind].reindex(columns=[method, "sgd"])
+            times_sgd = counts[method] / counts["sgd"]
             label = f"{kind} passes, {method} / sgd"
             parts.append(worst(times_sgd, region=(times, times), label=label))
     return parts
@@ -390,15 +401,11 @@ def costs_nothing(descents, *, arm):
     decided_at="full",
 )
 def flatter(runs, *, arm):
-    return [
-        ratio(
-            by_seed(part, arm, "lambda_max", lam),
-            by_seed(part, "sgd", "lambda_max"),
-            region=(None, 1 - STRICT),
-            label=label,
-        )
-        for label, part, lam in pairs(runs["runs"], noisy=False)
-    ]
+    def compare(part, lam, label):
+        values = by_seed(part, arm, "lambda_max", lam), by_seed(part, "sgd", "lambda_max")
+        return ratio(*values, region=(None, 1 - STRICT), label=label)
+
+    return each_pair(runs["runs"], compare, noisy=False)
 
 
 @study.claim(
@@ -409,14 +416,11 @@ def flatter(runs, *, arm):
     decided_at="full",
 )
 def generalises(runs, *, arm):
-    return [
-        mean(
-            by_seed(part, arm, "test_acc", lam) - by_seed(part, "sgd", "test_acc"),
-            region=(STRICT, None),
-            label=label,
-        )
-        for label, part, lam in pairs(runs["runs"], noisy=True)
-    ]
+    def compare(part, lam, label):
+        values = by_seed(part, arm, "test_acc", lam), by_seed(part, "sgd", "test_acc")
+        return paired_difference(*values, region=(STRICT, None), label=label)
+
+    return each_pair(runs["runs"], compare, noisy=True)
 
 
 @study.claim(
@@ -427,17 +431,16 @@ def generalises(runs, *, arm):
     control=permuted("traj_kl"),
 )
 def bounds_the_drop(drops, *, arm):
-    table = drops["drops"]
     parts = []
     for method in (arm, "sgd"):
-        for task, part in table[table["method"] == method].groupby("task", sort=False):
-            change, drop = (
-                part.pivot(index="seed", columns="epoch", values=column)
-                for column in ("traj_kl", "drop")
+        runs = drops["drops"].query("method == @method")
+        if runs.empty:
+            parts.append(exact(np.nan, region=(0, None), label=f"{method} was not run"))
+        for task, part in runs.groupby("task", sort=False):
+            curves = (
+                part.pivot(index="seed", columns="epoch", values=v) for v in ("traj_kl", "drop")
             )
-            parts.append(
-                rank_correlation(change, drop, region=(0, None), label=f"{method}, {task}")
-            )
+            parts.append(rank_correlation(*curves, region=(0, None), label=f"{method}, {task}"))
     return parts
 
 
@@ -450,16 +453,22 @@ def bounds_the_drop(drops, *, arm):
     decided_at="full",
 )
 def mesa_close(runs, memory, *, arm):
-    parts = [
-        mean(
-            by_seed(part, arm, "test_acc", lam) - by_seed(part, "saf", "test_acc", lam),
-            region=(-0.02, 0.02),
-            label=label,
-        )
-        for label, part, lam in pairs(runs["runs"], noisy=True)
-    ]
+    def compare(part, lam, label):
+        values = by_seed(part, arm, "test_acc", lam), by_seed(part, "saf", "test_acc", lam)
+        return paired_difference(*values, region=(-0.02, 0.02), label=label)
+
     few, many = memory["memory"].query("method == @arm").sort_values("samples")["bytes"]
-    return [*parts, exact(many / few, region=(1, 1), label="bytes for 2n samples / for n")]
+    growth = exact(many / few, region=(1, 1), label="bytes for 2n samples / for n")
+    return [*each_pair(runs["runs"], compare, noisy=True), growth]
+
+
+def lines(table, x, y, title, color="method"):
+    """Means over seeds as lines, a panel for each task."""
+    axis = alt.Y(f"mean({y}):Q", title=title, scale=alt.Scale(zero=False))
+    base = alt.Chart(table[["task", color, x, y]]).mark_line(point=True)
+    panels = alt.Facet("task:N", columns=2)
+    chart = base.encode(x=f"{x}:Q", y=axis, color=f"{color}:N", facet=panels)
+    return chart.resolve_scale(x="independent", y="independent")
 
 
 @study.figure(
@@ -467,9 +476,7 @@ def mesa_close(runs, memory, *, arm):
 )
 def sharpness_path(descents):
     path = descents["path"].dropna(subset=["lambda_max"])
-    base = alt.Chart(path[["task", "method", "epoch", "lambda_max"]])
-    y = alt.Y("mean(lambda_max):Q", title="lambda_max")
-    return base.mark_line(point=True).encode(x="epoch:Q", y=y, color="method:N", facet="task:N")
+    return lines(path, "epoch", "lambda_max", "lambda_max")
 
 
 @study.figure(
@@ -485,19 +492,17 @@ def accuracy_cost(runs):
     y = alt.Y("test_acc:Q", title="test accuracy", scale=alt.Scale(zero=False))
     points = base.mark_point(filled=True).encode(x, alt.Y("mean(test_acc):Q"), color="method:N")
     bars = base.mark_errorbar(extent="stdev").encode(x, y, color="method:N")
-    return (points + bars).facet("task:N")
+    return (points + bars).facet("task:N", columns=2).resolve_scale(y="independent")
 
 
 @study.figure("Accuracy against lambda", caption="Mean over seeds; lambda 0 is SGD.")
 def accuracy_lambda(runs):
-    table = runs["runs"]
-    families = table["method"].str.rpartition("_")[0]
-    lines = table.assign(family=families)[families.isin(["saf", "mesa", "saf_shuffled"])]
+    families = runs["runs"]["method"].str.rpartition("_")[0]
+    table = runs["runs"].assign(family=families)
+    curves = table[families.isin(["saf", "mesa", "saf_shuffled"])]
     sgd = table[table["method"] == "sgd"].assign(lam=0.0)
-    both = pd.concat([lines, *(sgd.assign(family=f) for f in lines["family"].unique())])
-    y = alt.Y("mean(test_acc):Q", title="test accuracy", scale=alt.Scale(zero=False))
-    base = alt.Chart(both[["task", "family", "lam", "test_acc"]])
-    return base.mark_line(point=True).encode(x="lam:Q", y=y, color="family:N", facet="task:N")
+    both = pd.concat([curves, *(sgd.assign(family=f) for f in curves["family"].unique())])
+    return lines(both, "lam", "test_acc", "test accuracy", color="family")
 
 
 @study.figure(
@@ -507,9 +512,7 @@ def accuracy_lambda(runs):
 def slices(flatness):
     table = flatness["slices"].dropna()
     lowest = table.groupby(["task", "method", "seed"])["loss"].transform("min")
-    table = table.assign(rise=table["loss"] - lowest)[["task", "method", "step", "rise"]]
-    y = alt.Y("mean(rise):Q", title="rise of the loss")
-    return alt.Chart(table).mark_line().encode(x="step:Q", y=y, color="method:N", facet="task:N")
+    return lines(table.assign(rise=table["loss"] - lowest), "step", "rise", "rise of the loss")
 
 
 @study.figure(
@@ -517,11 +520,7 @@ def slices(flatness):
     caption="lambda_max over that of SGD of the same seed where both trainings first reach a loss.",
 )
 def matched_sharpness(drops):
-    table = drops["matched"]
-    x = alt.X("loss_level:Q", title="training loss", scale=alt.Scale(type="log"))
-    y = alt.Y("mean(ratio):Q", title="lambda_max / SGD's")
-    lines = alt.Chart(table).mark_line(point=True)
-    return lines.encode(x, y, color="method:N", facet="task:N")
+    return lines(drops["matched"], "loss_level", "ratio", "lambda_max / SGD's")
 
 
 @study.figure(
@@ -534,4 +533,5 @@ def correlations(drops):
         ["task", "method", "seed"], ["with_drop", "with_lambda_max"], "what", "rho"
     )
     ticks = alt.Chart(long.dropna()).mark_tick()
-    return ticks.encode(x="rho:Q", y="method:N", color="what:N", facet="task:N")
+    panels = alt.Facet("task:N", columns=2)
+    return ticks.encode(x="rho:Q", y="method:N", color="what:N", facet=panels)
