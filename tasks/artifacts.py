@@ -12,6 +12,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from overparam.reporting.words import interval, number
 from overparam.store import Store
 from overparam.study import Plan, StepRecord, Unit
 from tasks.pool import Progress
@@ -93,8 +94,8 @@ def publish_report(study: str, verdicts: Sequence[Mapping[str, Any]], page: str)
     for row in verdicts:
         control = row["control"]
         lines.append(
-            f"| {_cell(row['claim'])} | **{row['verdict']}** | {_number(row['effect'])} | "
-            f"{_number(row['low'])} to {_number(row['high'])} | "
+            f"| {_cell(row['claim'])} | **{row['verdict']}** | {number(row['effect'])} | "
+            f"{interval(row['low'], row['high'])} | "
             f"{_cell(control['name'])}: {control['verdict']} |"
         )
     create_markdown_artifact(
@@ -106,7 +107,3 @@ def publish_report(study: str, verdicts: Sequence[Mapping[str, Any]], page: str)
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"

@@ -15,8 +15,8 @@ from prefect.tasks import exponential_backoff
 
 from overparam.reporting import make_report
 from overparam.store import (
-    DamagedArtifact,
     Store,
+    StoreError,
     forget_failure,
     known_failure,
     record_failure,
@@ -106,7 +106,7 @@ def stage_task(stage: str) -> Task[..., Any]:
                 lambda: _run_or_isolate(context, unit),
                 produce=lambda again: _in_worker(context, again, fresh=False),
             )
-        except (StudyError, StepTimeout, WorkerDied, DamagedArtifact, MemoryError) as error:
+        except (StudyError, StepTimeout, WorkerDied, StoreError, MemoryError) as error:
             return Failed(message=_message(context, unit, str(error)))
         except OSError as error:
             if task_run.run_count <= IO_RETRIES and _is_transient(error):

@@ -615,3 +615,14 @@ def test_documented_coverage_table_is_where_the_script_writes_it():
         row = next(line for line in table.splitlines() if line.startswith(f"| {distribution}"))
         shares = [float(cell) for cell in row.split("|")[2:-1]]
         assert all(0.5 < share <= 1.0 for share in shares)
+
+
+def test_a_control_that_was_not_measured_is_void_and_says_so():
+    absent = mean([math.nan] * 3, region=UP)
+    judgement = judge(IN, absent)
+    assert (judgement.verdict, judgement.control_verdict) == ("void", "inconclusive")
+    assert judgement.reason == "The control was not measured (3 of 3 values not finite)."
+    assert absent.missing and not UNKNOWN.missing and not mean([math.inf] * 3, region=UP).missing
+    # one part that was measured and failed is enough
+    assert judge([IN, IN], [absent, OUT]).verdict == "reproduced"
+    assert judge(absent, OUT).verdict == "inconclusive"

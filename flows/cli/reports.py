@@ -32,8 +32,7 @@ def verdicts(
     from overparam.reporting import record_verdicts, recorded_verdicts
     from overparam.store import Store
 
-    names = [find(name).study for name in studies or []]
-    chosen = names or [e.study for e in entries() if e.paper and e.available]
+    chosen = _chosen(studies)
     opened = Store.open(store)
     found = {
         name: record_verdicts(load(name), opened) if record else recorded_verdicts(load(name))
@@ -67,9 +66,15 @@ def report(
     from flows.pages import write_pages
     from overparam.store import Store
 
-    names = [find(name).study for name in studies or []]
-    chosen = names or [e.study for e in entries() if e.paper and e.available]
+    chosen = _chosen(studies)
     written, index = write_pages(chosen, profile.value, Store.open(store))
     for found in written:
         typer.echo(f"{found.study}: {found.page or found.why}")
     typer.echo(f"index: {index}")
+
+
+def _chosen(studies: list[str] | None) -> list[str]:
+    """The studies named (files, too), or all available ones that have a paper."""
+    for name in studies or []:
+        find(name)
+    return studies or [e.study for e in entries() if e.paper and e.available]

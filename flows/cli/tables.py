@@ -10,6 +10,7 @@ from rich.text import Text
 from flows.compare import Comparison
 from flows.study import StudyRun, summary
 from overparam.reporting import Recorded, recorded_verdicts
+from overparam.reporting.words import interval, number, region
 from overparam.studies import load
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ def verdict_table(run: StudyRun) -> Table:
         table.add_row(
             row["claim"],
             _verdict_cell(row, recorded.get(row["name"])),
-            f"{_with_interval(row)}\n{_region(row['region'])}",
-            _number(row["control"]["effect"]),
+            f"{_with_interval(row)}\n{region(row['region'])}",
+            number(row["control"]["effect"]),
         )
     return table
 
@@ -77,19 +78,8 @@ def _verdict_cell(row: dict[str, Any], recorded: Recorded | None) -> str:
 def _with_interval(row: Mapping[str, Any]) -> str:
     """The effect, and below it its interval unless it is exact."""
     if row["low"] == row["high"]:
-        return _number(row["effect"])
-    return f"{_number(row['effect'])}\n[dim]{_number(row['low'])} to {_number(row['high'])}[/]"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
-
-
-def _region(region: Sequence[float | None]) -> str:
-    low, high = region
-    if low is not None and high is not None:
-        return f"{low:g} to {high:g}"
-    return f">= {low:g}" if low is not None else f"<= {high:g}" if high is not None else "any"
+        return number(row["effect"])
+    return f"{number(row['effect'])}\n[dim]{interval(row['low'], row['high'])}[/]"
 
 
 def print_recorded(found: Mapping[str, Mapping[str, Recorded]]) -> None:
@@ -104,8 +94,8 @@ def print_recorded(found: Mapping[str, Mapping[str, Recorded]]) -> None:
                 study,
                 row.title,
                 f"[{COLOURS[row.verdict]}]{row.verdict}[/]{stale}",
-                _number(row.effect),
-                f"{_number(row.low)} to {_number(row.high)}",
+                number(row.effect),
+                interval(row.low, row.high),
                 row.date,
             )
         if not rows:

@@ -22,6 +22,7 @@ class Evidence:
         scale: where the interval was computed and where effects are compared; "log" for ratios.
         method: how the interval was obtained ("paired t", "Clopper-Pearson", "BCa", "exact", ...).
         note: what a reader must know about the data (values that are not finite, say).
+        missing: nothing was measured: every value is NaN. A control of this kind has not failed.
 
     Raises:
         ValueError: a region that is open on both sides, reversed or not finite; an interval that
@@ -40,6 +41,7 @@ class Evidence:
     scale: Scale = "linear"
     method: str = ""
     note: str = ""
+    missing: bool = False
 
     def __post_init__(self) -> None:
         if self.scale not in ("linear", "log"):

@@ -24,6 +24,7 @@ class Interval(NamedTuple):
     high: float
     method: str
     note: str = ""
+    missing: bool = False
 
 
 def mean_interval(x: FloatArray, level: float, method: str = "t") -> Interval:
@@ -106,7 +107,8 @@ def proportion_interval(successes: int, trials: int, level: float) -> Interval:
 def undefined_interval(x: FloatArray, method: str) -> Interval | None:
     """The answer for values that define no mean; ``None`` when they do define one.
 
-    They do not when one of them is not finite, or when they span more than a float can hold.
+    They do not when one of them is not finite, or when they span more than a float can hold. Where
+    all of them are NaN nothing was measured at all: the interval is marked as missing.
     """
     bad = int(np.count_nonzero(~np.isfinite(x)))
     if bad:
@@ -115,7 +117,8 @@ def undefined_interval(x: FloatArray, method: str) -> Interval | None:
         note = "values span more than a float can hold"
     else:
         return None
-    return Interval(math.nan, -math.inf, math.inf, method, note)
+    missing = bool(np.isnan(x).all())
+    return Interval(math.nan, -math.inf, math.inf, method, note, missing)
 
 
 def _span(x: FloatArray) -> tuple[float, float]:

@@ -23,12 +23,12 @@ def evidence_of(
     scale: Scale = "linear",
 ) -> Evidence:
     """The interval with its region; on the log scale it comes in logarithms and is raised here."""
-    effect, low, high, method, note = interval
+    effect, low, high, method, note, missing = interval
     if scale == "log":
         effect, low, high = _exp(effect), _exp(low), _exp(high)
         if not 0 < effect < math.inf:
             effect, note = math.nan, note or "ratio beyond what a float can hold"
-    return Evidence(effect, low, high, n, region, label, scale, method, note)
+    return Evidence(effect, low, high, n, region, label, scale, method, note, missing)
 
 
 def mean(x: ArrayLike, *, region: Region, label: str = "", level: float | None = None) -> Evidence:

@@ -62,6 +62,7 @@ def judge(
        than the half-widths that face each other, combined in quadrature (on the evidence's scale).
        Exact findings have no width: there the effects just have to differ. An undefined effect (a
        control that diverged) differs from every defined one, and never from another undefined one.
+       A control of which every value is NaN was not measured: it differs from nothing.
     3. *reproduced*: every interval lies in its region. *contradicted*: at least one lies wholly
        outside. *inconclusive*: everything else, undefined effects included.
 
@@ -99,8 +100,11 @@ def judge(
     elif not failing:
         verdict = "void"
         part = _worst_part(control)
+        absent = [theirs for theirs in control if theirs.missing and not theirs.inside]
         reason = (
-            f"The control's effect {_shown(control, part)} cannot be told from the arm's "
+            f"The control was not measured ({absent[0].note})."
+            if absent
+            else f"The control's effect {_shown(control, part)} cannot be told from the arm's "
             f"{_shown(arm, part)}."
         )
     else:
@@ -138,6 +142,8 @@ def _smallest(parts: tuple[Evidence, ...]) -> float:
 
 def _differ(arm: Evidence, control: Evidence) -> bool:
     """Whether two effects of one scale differ by more than their intervals explain."""
+    if control.missing:
+        return False
     if not (arm.defined and control.defined):
         return arm.defined != control.defined
     lower, upper = sorted((arm, control), key=lambda part: part.effect)

@@ -20,9 +20,9 @@ from overparam.errors import StepFailed
 from overparam.store import (
     ArtifactRef,
     Checkpoint,
-    DamagedArtifact,
     Manifest,
     Store,
+    StoreError,
     TableLike,
     Tables,
 )
@@ -111,8 +111,9 @@ def run_unit(
         fresh: run all its cells, whatever is stored.
 
     Raises:
-        StepFailed: the step raised, or returned what can't be stored.
+        StepFailed: the step raised, or returned what can't be stored: it would do so again.
         DamagedArtifact: an input's bytes are not those that were written.
+        StoreError, OSError, MemoryError: no space, no memory: nothing is said of the step.
     """
     cells = unit.cells if fresh else missing_cells(plan, unit, store)
     records = {
@@ -148,9 +149,11 @@ def _call(
                     plan.ref(cell), parts.get(cell, tables), meta=meta, volatile=step.volatile
                 )
                 records[cell] = record_of(plan, cell, store, "completed", manifest)
-    except (DamagedArtifact, OSError, MemoryError):
-        raise
+    except (StoreError, OSError, MemoryError):
+        raise  # not the step's own doing: it may go well another time
     except Exception as error:
+        if _out_of_memory(error):
+            raise MemoryError(_failure(unit, error)) from error
         raise StepFailed(_failure(unit, error)) from error
     checkpoint.clear()
     return records
@@ -172,6 +175,13 @@ def single_threaded() -> Iterator[None]:
         finally:
             if torch:
                 torch.set_num_threads(threads)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether torch had no memory left, which it tells by errors of its own."""
+    return type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
 
 
 def _failure(unit: Unit, error: Exception) -> str:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from overparam.errors import ConfigError
 from overparam.fingerprint import Fingerprint, SourceTree
 from overparam.store import ArtifactRef
 from overparam.study.config import StudyConfig
@@ -84,13 +85,24 @@ class Plan:
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """All cells, upstream first, the cells of shared bases included."""
+        """All cells, upstream first, the cells of shared bases included.
+
+        Raises:
+            ConfigError: no cell of what a step reads fits one of its own cells.
+        """
         made: dict[Step, list[Cell]] = {}
         for step in self._ordered_steps():
-            made[step] = [
-                Cell(step, values, {n: _aligned(values, made[up]) for n, up in step.inputs.items()})
-                for values in cell_values(step, self._config_of(step))
-            ]
+            made[step] = []
+            for values in cell_values(step, self._config_of(step)):
+                inputs = {n: _aligned(values, made[up]) for n, up in step.inputs.items()}
+                for name, upstream in inputs.items():
+                    if not upstream:
+                        there = "; ".join(cell.label for cell in made[step.inputs[name]][:5])
+                        raise ConfigError(
+                            f"{_name(step, values)} reads {name!r}, of which no cell fits; "
+                            f"its cells: {there}"
+                        )
+                made[step].append(Cell(step, values, inputs))
         return [cell for cells in made.values() for cell in cells]
 
     def cells_of(self, step: Step) -> list[Cell]:

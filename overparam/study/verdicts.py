@@ -25,8 +25,14 @@ class Permuted:
     seed_column: str = "seed"
 
     def apply(self, tables: Tables) -> Tables:
-        """Permute the column in every table that has it; the others pass unchanged."""
+        """Permute the column in every table that has it; a step without it is not even read."""
+        if not self.applies(tables):
+            return tables
         return Tables.of({name: self._shuffled(tables[name]) for name in tables})
+
+    def applies(self, tables: Tables) -> bool:
+        """Whether a table has the column."""
+        return any(self.column in tables.columns(name) for name in tables)
 
     def _shuffled(self, frame: pd.DataFrame) -> pd.DataFrame:
         if self.column not in frame:
@@ -80,6 +86,8 @@ class Claim:
         arm = self.arm
         if of_control:
             if isinstance(self.control, Permuted):
+                if not any(map(self.control.applies, tables.values())):
+                    raise ValueError(f"no table has the column {self.control.column!r} to permute")
                 tables = {name: self.control.apply(table) for name, table in tables.items()}
             else:
                 arm = self.control

@@ -453,3 +453,10 @@ def test_an_interrupted_run_says_so_and_keeps_what_is_finished(prefect_api, tmp_
     assert process.returncode == 130, err
     assert "interrupted; what was finished is stored" in err and "Traceback" not in err
     assert [ref.step for ref in Store.open(tmp_path / "s").refs()] == ["mishap"]
+
+
+def test_report_and_verdicts_take_a_study_file(cli, tmp_path):
+    page = cli("report", COIN, "--store", tmp_path / "s")
+    assert page.status == 0 and "nothing is stored" in page.out
+    shown = cli("verdicts", COIN, "--json")
+    assert shown.status == 0 and list(json.loads(shown.out).values()) == [[]]

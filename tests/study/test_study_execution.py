@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from overparam.store import Store, Weights, equal_tables, pinned
+from overparam.store import Store, StoreError, Weights, equal_tables, pinned
 from overparam.studies import load
 from overparam.study import (
     ConfigError,
@@ -351,3 +351,37 @@ def test_the_study_is_found_in_a_notebook_without_prefect(coin, store, tmp_path)
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (StoreError("no space left"), StoreError),
+        (OSError(28, "No space left on device"), OSError),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError),
+        (torch.OutOfMemoryError("of the device"), MemoryError),
+    ],
+)
+def test_what_is_not_the_steps_own_doing_is_not_told_as_its_failure(store, error, kind):
+    """A `StepFailed` goes on record and is not tried again; these may go well another time."""
+
+    def nets(*, seeds):
+        raise error
+
+    with pytest.raises(kind):
+        small(train=nets).run(store)
+
+
+def test_a_reader_of_which_no_cell_fits_is_refused_before_anything_runs(store):
+    def nets(*, seed):
+        raise AssertionError("must not run")
+
+    study = Study("small", theme="toys", config=StudyConfig, question="?")
+    study.train(each={"seed": "seeds"})(nets)
+
+    def readers(nets, *, seed):
+        raise AssertionError("must not run")
+
+    study.evaluate(each=lambda config: [{"seed": -1}])(readers)
+    with pytest.raises(ConfigError, match=r"readers · seed=-1 reads 'nets'.*seed=0; seed=1"):
+        study.run(store)

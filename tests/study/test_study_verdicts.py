@@ -189,3 +189,17 @@ def test_a_study_without_claims_has_no_verdicts(tmp_path):
     results = load(str(TOYS / "toy_base.py")).run(tmp_path)
     assert results.verdicts == [] and results.ok
     assert results.verdict_frame().empty
+
+
+def test_a_control_that_permutes_a_column_of_no_table_is_refused(tmp_path):
+    def rows(*, seeds):
+        return pd.DataFrame({"seed": seeds})
+
+    def equal(rows, *, arm):
+        return exact(1.0, region=(0.5, None))
+
+    study = Study("small", theme="toys", config=StudyConfig, question="?")
+    study.evaluate(rows)
+    study.claim("Equal", source="nowhere", arm="one", control=permuted("method"))(equal)
+    with pytest.raises(StepFailed, match=r"claim 'equal'.*no table has the column 'method'"):
+        study.run(tmp_path)
