@@ -1,5 +1,6 @@
 """Generators and loaders of data."""
 
+from overparam.datasets.batches import Batches, InMemory, Inputs
 from overparam.datasets.cartpole import (
     cartpole_failed,
     cartpole_starts,
@@ -31,6 +32,8 @@ from overparam.datasets.matrix_sensing import (
 )
 from overparam.datasets.mnist1d import mnist1d
 from overparam.datasets.own import read_labelled
+from overparam.datasets.own_samples import OwnSamples, read_batches, read_schema
+from overparam.datasets.own_source import own_samples
 from overparam.datasets.random_functions import RandomFunction, random_function
 from overparam.datasets.samples import member_samples, split_tables
 from overparam.datasets.sensing_tables import problem_kinds, read_sensing, sensing_tables
@@ -40,8 +43,12 @@ from overparam.datasets.standardize import Standardizer
 __all__ = [
     "CORRUPTIONS",
     "TARGETS",
+    "Batches",
+    "InMemory",
     "IndexedDataset",
+    "Inputs",
     "Labelled",
+    "OwnSamples",
     "RandomFunction",
     "SensingOperator",
     "SensingProblem",
@@ -62,6 +69,7 @@ __all__ = [
     "low_rank_ground_truth",
     "member_samples",
     "mnist1d",
+    "own_samples",
     "own_target",
     "permutation",
     "permuted_labels",
@@ -69,7 +77,9 @@ __all__ = [
     "problem_kinds",
     "random_function",
     "read_arrays",
+    "read_batches",
     "read_labelled",
+    "read_schema",
     "read_sensing",
     "read_table",
     "sensing_tables",

@@ -10,6 +10,7 @@ from overparam.models.seeded import seeded, with_weights
 from overparam.models.tiny_convnext import TinyConvNeXt
 from overparam.models.tiny_mixer import TinyMixer
 from overparam.models.tiny_vit import TinyViT
+from overparam.models.user_weights import load_weights, read_state_dict
 from overparam.models.vgg import VGGSmall
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "TinyViT",
     "VGGSmall",
     "count_parameters",
+    "load_weights",
+    "read_state_dict",
     "seeded",
     "with_weights",
 ]

@@ -6,6 +6,7 @@ from overparam.store.columns import tensor_column
 from overparam.store.compare import content_digest, differences, equal_tables
 from overparam.store.errors import DamagedArtifact, StoreError
 from overparam.store.failures import forget_failure, known_failure, record_failure
+from overparam.store.folders import folder_table, write_folders
 from overparam.store.manifest import Manifest, TableEntry
 from overparam.store.names import (
     ArtifactRef,
@@ -42,6 +43,7 @@ __all__ = [
     "differences",
     "equal_tables",
     "export_safetensors",
+    "folder_table",
     "forget_failure",
     "import_safetensors",
     "known_failure",
@@ -51,4 +53,5 @@ __all__ = [
     "plan_clean",
     "record_failure",
     "tensor_column",
+    "write_folders",
 ]

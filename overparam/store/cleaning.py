@@ -2,18 +2,22 @@
 
 import os
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from upath import UPath
 
-from overparam.store.files import entry_names, is_local
+from overparam.store.files import TEMPORARY, entry_names, is_link, is_local
 from overparam.store.manifest import MANIFEST, Manifest
-from overparam.store.names import ArtifactRef
+from overparam.store.names import ArtifactRef, check_name
+from overparam.store.pins import released
 from overparam.store.store import Store
 
 # A file that no manifest names may be a writer's that is still at work.
 YOUNG = timedelta(hours=1)
+
+_UNFINISHED = "never finished"
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,17 @@ def plan_clean(
         study: only what belongs to this one.
         older_than: only what was written longer ago.
         superseded: only artifacts of which the same step and cell has a newer one.
-        orphans: files without a manifest too.
+        orphans: files without a manifest too, and what killed runs left elsewhere.
         protected: artifacts that stay, whatever else is said: those that a running flow reads or a
             report links to.
+
+    Symbolic links, and what they lead to, are left alone.
+
+    Raises:
+        StoreNameError: `study` can't be a study's name.
     """
+    if study is not None:
+        check_name("study", study)
     now = datetime.now(UTC)
     removals = []
     if study is not None or older_than is not None or superseded:
@@ -66,6 +77,8 @@ def plan_clean(
         for folder in _folders(store.artifacts, study, depth=3):
             if folder not in taken:
                 removals += list(_orphans(folder, now - age))
+        if study is None:
+            removals += list(_left_by_killed_runs(store, now - age))
     if older_than is not None:
         kept = [(store.root / "quarantine", 3, "set aside as damaged")]
         if study is None:
@@ -122,8 +135,9 @@ def _artifacts(
             if manifest.written >= now - older_than:
                 continue
             reasons.append(f"written {manifest.written:%Y-%m-%d}")
-        if manifest.ref not in protected:
-            folder = store.folder(manifest.ref)
+        folder = store.folder(manifest.ref)
+        linked = any(map(is_link, (folder, folder.parent, folder.parent.parent)))
+        if manifest.ref not in protected and not linked:
             yield Removal(folder, _size(folder), ", ".join(reasons) or f"of study {study}")
 
 
@@ -136,6 +150,20 @@ def _orphans(folder: UPath, before: datetime) -> Iterator[Removal]:
     for file in _files(folder):
         if (file.parent != folder or file.name not in named) and _modified(file) < before:
             yield Removal(file, file.stat().st_size, "named by no manifest")
+
+
+def _left_by_killed_runs(store: Store, before: datetime) -> Iterator[Removal]:
+    found = dict.fromkeys(released(store), "pin of a run that has ended")
+    for name in entry_names(store.root):
+        if name.startswith("probe-") or name.endswith(TEMPORARY):
+            found[store.root / name] = _UNFINISHED
+    for folder in ("pins", "runs", "reports", "failures", "scratch", "quarantine"):
+        unfinished = (f for f in _files(store.root / folder) if f.name.endswith(TEMPORARY))
+        found |= dict.fromkeys(unfinished, _UNFINISHED)
+    for file, why in found.items():
+        with suppress(FileNotFoundError):  # a run that ends takes its pin
+            if _modified(file) < before:
+                yield Removal(file, file.stat().st_size, why)
 
 
 def _named(folder: UPath) -> set[str]:
@@ -154,6 +182,8 @@ def _named(folder: UPath) -> set[str]:
 def _folders(top: UPath, study: str | None, depth: int) -> Iterator[UPath]:
     """The folders `depth` levels below `top`, of one study or of all."""
     for name in entry_names(top) if study is None else [study]:
+        if is_link(top / name):
+            continue
         if depth == 1:
             yield top / name
         else:
@@ -163,7 +193,7 @@ def _folders(top: UPath, study: str | None, depth: int) -> Iterator[UPath]:
 def _files(folder: UPath) -> Iterator[UPath]:
     for name in entry_names(folder):
         path = folder / name
-        if path.is_dir() and not (is_local(path) and os.path.islink(str(path))):
+        if path.is_dir() and not is_link(path):
             yield from _files(path)
         else:
             yield path

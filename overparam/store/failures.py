@@ -24,7 +24,7 @@ def record_failure(
 
 def known_failure(store: Store, ref: ArtifactRef, versions: Mapping[str, str]) -> str | None:
     """Why the step failed before with these inputs, this code and these libraries, if it did."""
-    with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         record = json.loads(_place(store, ref).read_bytes())
         if record["versions"] == dict(versions):
             return str(record["message"])

@@ -28,6 +28,11 @@ def is_local(path: UPath) -> bool:
     return isinstance(path, Path)
 
 
+def is_link(path: UPath) -> bool:
+    """Whether `path` is a symbolic link, whose target is not ours to move or to remove."""
+    return is_local(path) and os.path.islink(str(path))
+
+
 @contextmanager
 def storage_errors(path: UPath, done: str = "written to") -> Iterator[None]:
     """Turn the system's refusals into a `StoreError` that says what to do; other errors pass.

@@ -1,5 +1,6 @@
 """The manifest: the file that makes an artifact exist, and says what is in it."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -41,7 +42,9 @@ class Manifest(BaseModel):
 
 
     `meta` holds what the caller gives (config fields read, upstream keys, cell, stage,
-    fingerprint, device, seconds, versions); the store reads only `meta["cell"]`.
+    fingerprint, device, seconds, versions); the store reads only `meta["cell"]`. `seal` is the
+    SHA-256 of everything else: a flipped bit in a cell or in a number of rows shows. It guards
+    against damage, not against malice. Manifests of older versions have none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +57,7 @@ class Manifest(BaseModel):
     tables: dict[str, TableEntry]
     volatile: tuple[str, ...] = ()
     meta: dict[str, JsonValue]
+    seal: str | None = None
 
     @model_validator(mode="after")
     def _names_stay_inside(self) -> Self:
@@ -64,6 +68,11 @@ class Manifest(BaseModel):
                     f"table {name!r} lies in {entry.file!r}, a name that its hash does not give"
                 )
         return self
+
+    @property
+    def whole(self) -> bool:
+        """Whether the content is what was written, as far as the manifest can tell."""
+        return self.seal is None or self.seal == self._digest()
 
     @property
     def ref(self) -> ArtifactRef:
@@ -97,7 +106,7 @@ class Manifest(BaseModel):
         meta: Mapping[str, Any],
     ) -> Self:
         """A manifest that equals the one read back from its text: tuples in `meta` are lists."""
-        return cls(
+        bare = cls(
             format=1,
             study=ref.study,
             step=ref.step,
@@ -107,10 +116,15 @@ class Manifest(BaseModel):
             volatile=volatile,
             meta=checked_meta(meta),
         )
+        return bare.model_copy(update={"seal": bare._digest()})
 
     def text(self) -> str:
         """The manifest as it is stored."""
         return json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
+
+    def _digest(self) -> str:
+        content = self.model_dump(mode="json", exclude={"seal"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def checked_meta(meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,19 @@ LONGEST_RUN = timedelta(days=7)
 """A run of another machine counts as going on for so long after its start."""
 
 
+_NO_PIN = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    FileNotFoundError,
+    IsADirectoryError,
+    StoreNameError,
+)
+
+
 @contextmanager
 def pinned_by_run(store: Store, refs: Iterable[ArtifactRef]) -> Iterator[None]:
     """Pin what a run reads and writes, for as long as this process is at it."""
@@ -27,7 +40,8 @@ def pinned_by_run(store: Store, refs: Iterable[ArtifactRef]) -> Iterator[None]:
     try:
         yield
     finally:
-        pin.unlink(missing_ok=True)
+        with suppress(OSError):  # read-only by now, say: the pin of an ended process pins nothing
+            pin.unlink(missing_ok=True)
 
 
 def pin_for_page(store: Store, page: UPath, refs: Iterable[ArtifactRef]) -> None:
@@ -44,11 +58,21 @@ def pinned(store: Store) -> set[ArtifactRef]:
     found: set[ArtifactRef] = set()
     folder = store.root / "pins"
     for name in entry_names(folder):
-        with suppress(ValueError, KeyError, TypeError, FileNotFoundError, StoreNameError):
+        with suppress(*_NO_PIN):
             pin = json.loads((folder / name).read_bytes())
-            if _holds(pin):
+            if _holds(store, pin):
                 found |= {ArtifactRef(*ref.split("/")) for ref in pin["refs"]}
     return found
+
+
+def released(store: Store) -> Iterator[UPath]:
+    """The pins that runs left which were killed: they pin nothing."""
+    folder = store.root / "pins"
+    for name in entry_names(folder):
+        if name.startswith("run-"):
+            with suppress(*_NO_PIN):
+                if not _holds(store, json.loads((folder / name).read_bytes())):
+                    yield folder / name
 
 
 def _text(refs: Iterable[ArtifactRef], holder: dict[str, str | int]) -> bytes:
@@ -56,9 +80,10 @@ def _text(refs: Iterable[ArtifactRef], holder: dict[str, str | int]) -> bytes:
     return json.dumps({**holder, "made": made, "refs": sorted(map(str, refs))}).encode()
 
 
-def _holds(pin: dict[str, str]) -> bool:
+def _holds(store: Store, pin: dict[str, str]) -> bool:
     if "page" in pin:
-        return UPath(pin["page"]).exists()
+        # a page of this store: another address would be looked up, wherever it leads
+        return pin["page"].startswith(str(store.reports)) and UPath(pin["page"]).exists()
     if pin["host"] == socket.gethostname():
         return _alive(int(pin["pid"]))
     return datetime.now(UTC) - datetime.fromisoformat(pin["made"]) < LONGEST_RUN

@@ -16,6 +16,7 @@ from overparam.store.files import (
     TEMPORARY,
     entry_names,
     file_size,
+    is_link,
     move,
     put,
     storage_errors,
@@ -101,7 +102,11 @@ class Store:
         return found if isinstance(found, str) else None
 
     def refs(self, study: str | None = None, step: str | None = None) -> Iterator[ArtifactRef]:
-        """The artifacts that have a manifest, of one study or step if one is given, sorted."""
+        """The artifacts that have a manifest, of one study or step if one is given, sorted.
+
+        Raises:
+            StoreNameError: `study` or `step` can't be such a name.
+        """
         for a_study in self._listed(self.artifacts, partial(check_name, "study"), study):
             for a_step in self._listed(self.artifacts / a_study, partial(check_name, "step"), step):
                 for key in self._listed(self.artifacts / a_study / a_step, check_key, None):
@@ -185,9 +190,12 @@ class Store:
         """Move an artifact to `ROOT/quarantine`, with a file `reason.txt`; it exists no more.
 
         Returns:
-            The new place, None if there was nothing to move.
+            The new place, None if there was nothing to move. A link is removed, not its target.
         """
         folder = self.folder(ref)
+        if is_link(folder):
+            folder.unlink()
+            return None
         names = [name for name in entry_names(folder) if not name.endswith(TEMPORARY)]
         if not names:
             return None
@@ -250,11 +258,13 @@ class Store:
                 return f"table {name!r}: file {entry.file} is missing"
             if size != entry.bytes:
                 return f"table {name!r}: file {entry.file} has {size} bytes, not {entry.bytes}"
+        if not manifest.whole:
+            return f"{MANIFEST} has other content than was written"
         return manifest
 
     def _listed(self, folder: UPath, check: Callable[[str], str], one: str | None) -> list[str]:
         if one is not None:
-            return [one]
+            return [check(one)]
         names = []
         for name in entry_names(folder):
             with suppress(StoreNameError):  # nothing of ours

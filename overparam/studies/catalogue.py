@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overparam.errors import DeclarationError, MissingExtra, UnknownStudyError
+from overparam.fingerprint import parse
 
 if TYPE_CHECKING:
     from overparam.study import Study
@@ -130,7 +131,7 @@ def read_entry(file: Path, module: str) -> Entry | None:
         DeclarationError: the file does not parse, or a literal is not one.
     """
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+        tree = parse(file.read_text(encoding="utf-8"), filename=str(file))
     except (SyntaxError, UnicodeDecodeError) as error:
         raise DeclarationError(f"{file}: {error}") from error
     call = next(

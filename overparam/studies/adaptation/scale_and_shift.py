@@ -4,12 +4,10 @@ import copy
 from functools import partial
 from typing import ClassVar, Literal
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from pydantic import model_validator
 
 from overparam.adapt import pairs, replace_head
 from overparam.adapt.merge_parity import merge_parity
@@ -23,7 +21,7 @@ from overparam.datasets import (
     own_target,
     signal_target,
 )
-from overparam.evidence import mean, worst
+from overparam.evidence import mean, per_group, where, worst
 from overparam.models import with_weights
 from overparam.reporting import charts
 from overparam.store import Weights, tensor_column
@@ -41,8 +39,11 @@ Method = Literal[
     "ssf", "ssf-scale", "ssf-shift", "ssf-final",
 ]  # fmt: skip
 SUITE = (*TARGETS, "mnist1d")
+# Of as many trained parameters as SSF, at least.
 RIVALS = ("adapter", "vpt-deep")
+# Of the histograms of what was learned.
 BINS = {"scale": np.linspace(0, 2, 41), "shift": np.linspace(-1, 1, 41)}
+# The columns that tell targets apart.
 AXIS = ["seed", "family", "task", "n_train"]
 
 
@@ -84,12 +85,7 @@ class Config(StudyConfig):
         },
         "full": {"costly_tasks": ("inverted", "checkerboard"), "costly_sizes": (60,)},
     }
-
-    @model_validator(mode="after")
-    def _own_needs_a_file(self):
-        if "own" in self.tasks and self.own_file is None:
-            raise ValueError("the task own needs own_file")
-        return self
+    needs: ClassVar = {"own": ("own_file",)}
 
 
 study = Study(
@@ -132,10 +128,12 @@ def runs(config):
 
 
 def merges(config):
+    """The runs whose pairs are folded away."""
     return [run for run in runs(config) if run["method"] == "ssf"]
 
 
 def samples(data, seeds, part):
+    """Images (S, N, 1, 8, 8) and labels (S, N) of a part, for S seeds."""
     return tuple(map(torch.from_numpy, member_samples(data, seeds, part, name="data")))
 
 
@@ -179,6 +177,7 @@ def spared_adamw(parameters, lr, weight_decay):
 
 @study.generate(each={"task": "tasks", "n_train": "train_sizes", "seed": "seeds"}, batch=16)
 def data(*, task, n_train, seeds, own_file, own_val):
+    """Training, validation and test images of a target."""
     tables = []
     for seed in seeds:
         if task == "own":
@@ -315,6 +314,7 @@ def robustness(base, data, tuned, *, family, task, n_train, seeds, shallow_promp
 def gap(table, arm, rival):
     """Difference of test accuracies by seed: mean over targets, then over families."""
     wide = table.pivot(index=AXIS, columns="method", values="test_acc")
+    wide = wide.reindex(columns=[arm, rival])
     by_family = (wide[arm] - wide[rival]).dropna().groupby(["seed", "family"]).mean()
     return by_family.groupby("seed").mean()
 
@@ -328,14 +328,14 @@ def gap(table, arm, rival):
     decided_at="full",
 )
 def matches_full(results, *, arm):
+    def evidence(rows):
+        return mean(gap(rows, arm, "full"), region=(-0.005, None), label="less full")
+
     table = results["results"]
-    parts = [
-        mean(gap(rows, arm, "full"), region=(-0.005, None), label=f"less full, {n} examples")
-        for n, rows in table.groupby("n_train")
-    ]
-    own = table[table["method"] == arm]
+    own = where(table, method=arm)
     share = own["n_params"] / own["backbone_params"]
-    return [*parts, worst(share, region=(None, 0.05), label="share of parameters trained")]
+    few = worst(share, region=(None, 0.05), label="share of parameters trained")
+    return [*per_group(table.sort_values("n_train"), "n_train", evidence), few]
 
 
 @study.claim(
@@ -350,7 +350,9 @@ def beats_light_tuning(results, *, arm):
     table = results["results"]
     parts = [mean(gap(table, arm, "linear"), region=(0.02, None), label="less linear probing")]
     wide = table.pivot(index=AXIS, columns="method", values="n_params")
-    for rival in [name for name in RIVALS if name in wide]:
+    rivals = [name for name in RIVALS if name in wide]
+    wide = wide.reindex(columns=[arm, *rivals])
+    for rival in rivals:
         ratio = (wide[arm] / wide[rival]).dropna()
         parts += [
             mean(gap(table, arm, rival), region=(0, None), label=f"less {rival}"),
@@ -367,8 +369,7 @@ def beats_light_tuning(results, *, arm):
     control="unmerged",
 )
 def free_at_inference(merged, *, arm):
-    table = merged["merge"]
-    own = table[table["form"] == arm]
+    own = where(merged["merge"], form=arm)
     added = own["params_after"] - own["params_before"] - own["created"]
     return [
         worst(own["other_modules"], region=(None, 0), label="modules of another type"),
@@ -386,10 +387,10 @@ def free_at_inference(merged, *, arm):
     decided_at="full",
 )
 def works_everywhere(results, *, arm):
-    return [
-        mean(gap(rows, arm, "linear"), region=(0, None), label=f"less linear probing, {family}")
-        for family, rows in results["results"].groupby("family")
-    ]
+    def evidence(rows):
+        return mean(gap(rows, arm, "linear"), region=(0, None), label="less linear probing")
+
+    return per_group(results["results"].sort_values("family"), "family", evidence)
 
 
 @study.figure(
@@ -400,20 +401,10 @@ def accuracy_against_parameters(results):
     table = results["results"]
     table = table.assign(trained=table["n_params"] + table["head_params"])
     groups = table.groupby(["family", "method", "seed"], as_index=False)
-    shown = charts.intervals(
-        groups[["trained", "test_acc"]].mean(), ["family", "method", "trained"], "test_acc"
-    )
-    x = alt.X("trained:Q", scale=alt.Scale(type="log"), title="trained parameters, with head")
-    y = alt.Y("mean:Q", scale=alt.Scale(zero=False), title="test accuracy")
-    base = alt.Chart().encode(x=x)
-    points = base.mark_point(size=60).encode(
-        y=y,
-        color=alt.Color("method:N"),
-        shape=alt.Shape("method:N"),
-        tooltip=["method", "trained", "mean", "low", "high"],
-    )
-    bars = base.mark_rule(opacity=0.4).encode(y=alt.Y("low:Q", title="test accuracy"), y2="high:Q")
-    return alt.layer(bars, points, data=shown).facet(column="family:N")
+    return charts.points(
+        groups[["trained", "test_acc"]].mean(), "trained", "test_acc", "method", panel="family",
+        log_x=True, x_title="trained parameters, with head", y_title="test accuracy",
+    )  # fmt: skip
 
 
 @study.figure(
@@ -422,10 +413,11 @@ def accuracy_against_parameters(results):
     "and in float64; the dashed line is the claim's bound.",
 )
 def parity_of_merging(merged):
-    table = merged["merge"].query("form == 'merged'")
     names = {"max_abs_diff": "float32", "max_abs_diff_float64": "float64"}
-    long = table.rename(columns=names).melt(
-        ["family"], list(names.values()), "precision", "difference"
+    long = (
+        where(merged["merge"], form="merged")
+        .rename(columns=names)
+        .melt(["family"], list(names.values()), "precision", "difference")
     )
     points = charts.scatter(long, "family", "difference", "precision", log_y=True)
     return points + charts.reference_line(1e-5, "1e-5")
@@ -436,27 +428,17 @@ def parity_of_merging(merged):
     caption="All pairs of all runs; values beyond the axis count in its last bins.",
 )
 def scales_and_shifts(merged):
-    counts = merged["factors"].groupby(["family", "kind", "bin"], as_index=False)["count"].sum()
-    panels = []
-    for kind, rows in counts.groupby("kind"):
-        chart = alt.Chart(rows.assign(end=rows["bin"] + np.ptp(BINS[kind][:2])))
-        x = alt.X("bin:Q", title=kind, scale=alt.Scale(zero=False))
-        bars = chart.mark_bar().encode(x, alt.X2("end"), alt.Y("count:Q"), alt.Y2(datum=0))
-        panels.append(bars.properties(height=120).facet(row="family:N"))
-    return alt.hconcat(*panels)
+    counts = merged["factors"].groupby(["kind", "family", "bin"], as_index=False)["count"].sum()
+    return charts.lines(counts, "bin", "count", "family", panel="kind", x_title="value")
 
 
 @study.figure(
     "Accuracy on corrupted images", caption="Mean over seeds, targets, sizes and families."
 )
 def robustness_curves(robustness):
-    table = robustness["robustness"]
     keys = ["corruption", "method", "level"]
-    by_level = table.groupby(keys, as_index=False)["test_acc"].mean().astype({"level": "str"})
-    panels = [
-        charts.lines(rows, "level", "test_acc", "method", y_title="test accuracy").properties(
-            title=kind, width=180
-        )
-        for kind, rows in by_level.groupby("corruption")
-    ]
-    return alt.hconcat(*panels)
+    means = robustness["robustness"].groupby(keys, as_index=False)["test_acc"].mean()
+    return charts.lines(
+        means.astype({"level": "str"}), "level", "test_acc", "method", panel="corruption",
+        y_title="mean test accuracy",
+    )  # fmt: skip

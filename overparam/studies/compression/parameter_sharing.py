@@ -3,11 +3,9 @@
 from functools import partial
 from typing import Annotated, ClassVar
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import model_validator
 
 from overparam.compress import (
     PRUNING,
@@ -15,7 +13,6 @@ from overparam.compress import (
     at_equal_memory,
     compressible_weights,
     dead_layers,
-    index_bits,
     lottery_rewind,
     masks_of,
     materialise,
@@ -23,6 +20,7 @@ from overparam.compress import (
     method_callbacks,
     share_parameters,
     sharing_report,
+    sparse_bits,
     weight_count,
 )
 from overparam.datasets import (
@@ -35,9 +33,9 @@ from overparam.datasets import (
     split_tables,
     stratified_split,
 )
-from overparam.evidence import exact, mean
+from overparam.evidence import by_seed, exact, mean, per_group
 from overparam.models import MLP, VGGSmall, seeded, with_weights
-from overparam.reporting.charts import band, bars, reference_line, scatter
+from overparam.reporting import charts
 from overparam.store import Weights
 from overparam.study import DataFile, Field, OneOf, PackageFile, Paper, Study, StudyConfig
 from overparam.theory import FAMILIES, family_draws, prune_variance, raw_kurtosis, rps_variance
@@ -51,6 +49,8 @@ Task = Annotated[str, Field(pattern="^(digits|mnist1d|own)/(mlp|vgg)$")]
 Method = Annotated[str, OneOf((*METHODS, "ltr", "hashed_scaled", "roast_scaled"))]
 Sharing = Annotated[str, OneOf(tuple(SHARING))]
 Compression = Annotated[float, Field(ge=1)]
+# What sharing is compared with, in each setting.
+SETTING = ["task", "compression"]
 RIVALS = ("mag", "snip", "synflow", "grasp", "small")
 
 
@@ -101,20 +101,8 @@ class Config(StudyConfig):
             "epochs": 40,
         },
     }
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refer_to_the_first_task(cls, data):
-        return {"reference_tasks": data["tasks"][:1], **data} if data.get("tasks") else data
-
-    @model_validator(mode="after")
-    def _own_tasks_have_a_file(self):
-        missing = set(self.reference_tasks) - set(self.tasks)
-        if missing:
-            raise ValueError(f"reference_tasks {sorted(missing)} are not among tasks {self.tasks}")
-        if self.own_file is None and any(task.startswith("own/") for task in self.tasks):
-            raise ValueError("a task own/MODEL needs own_file=path/to/data.npz")
-        return self
+    needs: ClassVar = {"own": ("own_file",)}
+    within: ClassVar = {"reference_tasks": "tasks"}
 
 
 study = Study(
@@ -145,6 +133,7 @@ def network(task, hidden, x, y, width=None):
 
 
 def samples(splits, seeds, part):
+    """Inputs (S, N, ...) and labels (S, N) of a part, for S seeds."""
     x, y = member_samples(splits, seeds, part)
     return torch.from_numpy(x).float(), torch.from_numpy(y)
 
@@ -179,6 +168,7 @@ def trained(models, splits, seeds, *, epochs, batch_size, learning_rate, progres
 
 @study.generate(each={"task": "tasks", "seed": "seeds"}, batch=16)
 def splits(*, task, seeds, digits_file, own_file, train_size):
+    """Train and test sets, standardised by the training set; MNIST-1D comes split."""
     found = {}
     for seed in seeds:
         if task.startswith("mnist1d/"):
@@ -314,14 +304,13 @@ def recovered(
 def accuracies(dense, compressed):
     """Every run with its memory in bits: sparse nets store positions, shared ones none."""
     runs = compressed["compressed"].drop(columns="seconds", errors="ignore")
-    kept = runs["memory"].to_numpy()
-    sparse = runs["method"].isin([*PRUNING, "ltr"]).to_numpy()
-    positions = [
-        index_bits(n, k) if s else 0.0
-        for n, k, s in zip(runs["weights"], kept, sparse, strict=True)
+    sparse = runs["method"].isin([*PRUNING, "ltr"])
+    bits = [
+        sparse_bits(n, k) if positions else 32.0 * k
+        for n, k, positions in zip(runs["weights"], runs["memory"], sparse, strict=True)
     ]
     full = dense["runs"][["task", "seed", "test_acc"]].rename(columns={"test_acc": "dense_acc"})
-    return runs.assign(bits=32.0 * kept + positions).merge(full, on=["task", "seed"])
+    return runs.assign(bits=bits).merge(full, on=["task", "seed"])
 
 
 @study.evaluate
@@ -331,23 +320,13 @@ def variances(*, memory, digits_file, seed):
     for family, (kurtosis, _) in FAMILIES.items():
         x = family_draws(family, draws=200, n=16 * memory, seed=seed)
         means = prune_variance(x, x, memory).mean(), rps_variance(x, x, memory).mean()
-        rows.append(pd.DataFrame([(family, kurtosis, *means)]))
+        rows.append((family, kurtosis, *means))
     images = digits(digits_file).x.astype(float)
     for name, x in {"digits": images, "constant": np.ones((2, images.shape[1]))}.items():
         m = x.shape[1] // 8
-        rows.append(
-            pd.DataFrame(
-                {0: name, 1: raw_kurtosis(x), 2: prune_variance(x, x, m), 3: rps_variance(x, x, m)}
-            )
-        )
-    columns = ["source", "kurtosis", "var_prune", "var_rps"]
-    return pd.concat(rows, ignore_index=True).set_axis(columns, axis=1)
-
-
-def by_seed(frame, method, column="test_acc"):
-    """One column of one method, seed by seed; a method that was not run is NaN."""
-    chosen = frame[frame["method"] == method].set_index("seed")[column].astype(float)
-    return chosen.reindex(sorted(frame["seed"].unique()))
+        each = raw_kurtosis(x), prune_variance(x, x, m), rps_variance(x, x, m)
+        rows += [(name, *values) for values in zip(*each, strict=True)]
+    return pd.DataFrame(rows, columns=["source", "kurtosis", "var_prune", "var_rps"])
 
 
 @study.claim(
@@ -358,16 +337,16 @@ def by_seed(frame, method, column="test_acc"):
     control="random",
 )
 def beats_pruning(accuracies, *, arm):
-    parts = []
-    for (task, c), runs in accuracies["accuracies"].groupby(["task", "compression"]):
-        if 50 < c != 500:
-            continue
-        rivals = [method for method in RIVALS if by_seed(runs, method).notna().any()]
-        best = max(rivals, key=lambda method: by_seed(runs, method).mean())
-        region = (0, None) if c == 500 else (-0.02, None)
-        difference = by_seed(runs, arm) - by_seed(runs, best)
-        parts.append(mean(difference, region=region, label=f"{task}, c = {c:g}, to {best}"))
-    return parts
+    def evidence(runs):
+        c = runs["compression"].iloc[0]
+        rivals = {method: by_seed(runs, "test_acc", method=method) for method in RIVALS}
+        best = pd.DataFrame(rivals).mean().fillna(0).idxmax()
+        difference = by_seed(runs, "test_acc", method=arm) - rivals[best]
+        return mean(difference, region=(0 if c == 500 else -0.02, None), label=f"less {best}")
+
+    runs = accuracies["accuracies"]
+    runs = runs[(runs["compression"] <= 50) | (runs["compression"] == 500)]
+    return per_group(runs, SETTING, evidence)
 
 
 @study.claim(
@@ -378,13 +357,17 @@ def beats_pruning(accuracies, *, arm):
     decided_at="full",
 )
 def beats_lottery_tickets(accuracies, *, arm):
+    def evidence(runs):
+        ours, theirs = (by_seed(runs, "test_acc", method=method) for method in (arm, "ltr"))
+        return mean(ours - theirs, region=(0, None))
+
     runs = accuracies["accuracies"]
-    return [
-        mean(
-            by_seed(part, arm) - by_seed(part, "ltr"), region=(0, None), label=f"{task}, c = {c:g}"
-        )
-        for (task, c), part in runs[runs["compression"] >= 500].groupby(["task", "compression"])
-    ]
+    return per_group(runs[runs["compression"] >= 500], SETTING, evidence)
+
+
+def counting_divergence(runs):
+    """A run that diverged has accuracy 0."""
+    return runs.assign(test_acc=runs["test_acc"].where(~runs["diverged"], 0.0))
 
 
 @study.claim(
@@ -395,16 +378,16 @@ def beats_lottery_tickets(accuracies, *, arm):
     control="rps_unscaled",
 )
 def stable_in_scale(stability, *, arm):
-    runs = stability["stability"].assign(
-        test_acc=lambda t: t["test_acc"].where(~t["diverged"], 0.0)
-    )
+    runs = counting_divergence(stability["stability"])
     table = runs.pivot_table(index=["method", "seed"], columns="init_scale", values="test_acc")
     failed = table.lt(table.max(axis=1) - 0.05, axis=0).mean(axis=1)
     spread = table.max(axis=1) - table.min(axis=1)
+    found = pd.DataFrame({"failed": failed, "spread": spread}).reset_index()
+    roast = by_seed(found, "failed", method="roast")
     return [
-        mean(failed.loc[arm], region=(None, 0), label="share of starts that fail"),
-        mean(spread.loc[arm], region=(None, 0.01), label="spread of accuracies"),
-        mean(failed.loc["roast"], region=(0.5, None), label="share of starts where ROAST fails"),
+        mean(by_seed(found, "failed", method=arm), region=(None, 0), label="starts that fail"),
+        mean(by_seed(found, "spread", method=arm), region=(None, 0.01), label="spread of accuracy"),
+        mean(roast, region=(0.5, None), label="share of starts where ROAST fails"),
     ]
 
 
@@ -416,16 +399,13 @@ def stable_in_scale(stability, *, arm):
     control="roast_scaled",
 )
 def recovers_dense(recovered, *, arm):
-    runs = recovered["runs"]
-    difference = by_seed(runs, arm) - by_seed(runs, arm, "dense_acc")
+    ours = partial(by_seed, recovered["runs"], method=arm)
+    empty = by_seed(recovered["runs"], "empty_fraction", method="roast_scaled").mean()
+    difference = ours("test_acc") - ours("dense_acc")
     return [
         mean(difference, region=(-0.01, 0.01), label="accuracy less that of the dense net"),
-        mean(by_seed(runs, arm, "max_load"), region=(None, 1), label="largest load of a bucket"),
-        exact(
-            by_seed(runs, "roast_scaled", "empty_fraction").mean(),
-            region=(0.3, None),
-            label="ROAST's empty buckets, mean over seeds",
-        ),
+        mean(ours("max_load"), region=(None, 1), label="largest load of a bucket"),
+        exact(empty, region=(0.3, None), label="ROAST's empty buckets, mean over seeds"),
     ]
 
 
@@ -450,14 +430,10 @@ def kurtosis_decides(variances, *, arm):
 
 @study.figure("Accuracy against compression", caption="Mean over seeds, 95 % intervals.")
 def accuracy_curves(accuracies):
-    charts = [
-        band(
-            runs, "compression", "test_acc", "method", log_x=True,
-            x_title="compression n / m", y_title="test accuracy",
-        ).properties(title=task)
-        for task, runs in accuracies["accuracies"].groupby("task")
-    ]  # fmt: skip
-    return alt.vconcat(*charts)
+    return charts.band(
+        accuracies["accuracies"], "compression", "test_acc", "method", panel="task", log_x=True,
+        x_title="compression n / m", y_title="test accuracy",
+    )  # fmt: skip
 
 
 @study.figure(
@@ -466,21 +442,17 @@ def accuracy_curves(accuracies):
 )
 def accuracy_per_bit(accuracies):
     runs = accuracies["accuracies"]
-    runs = runs[runs["task"] == runs["task"].iloc[0]].assign(bytes=lambda t: t["bits"] / 8)
-    return band(
-        runs, "bytes", "test_acc", "method", log_x=True,
-        x_title="memory of the weights in bytes", y_title="test accuracy",
+    return charts.band(
+        runs.assign(bytes=runs["bits"] / 8), "bytes", "test_acc", "method", panel="task",
+        log_x=True, x_title="memory of the weights in bytes", y_title="test accuracy",
     )  # fmt: skip
 
 
 @study.figure("Accuracy against the scale of the start", caption="A diverged run counts as 0.")
 def scale_curves(stability):
-    runs = stability["stability"].assign(
-        test_acc=lambda t: t["test_acc"].where(~t["diverged"], 0.0)
-    )
-    return band(
-        runs, "init_scale", "test_acc", "method", log_x=True,
-        x_title="half-width s of the shared numbers' start", y_title="test accuracy",
+    return charts.band(
+        counting_divergence(stability["stability"]), "init_scale", "test_acc", "method",
+        log_x=True, x_title="half-width s of the shared numbers' start", y_title="test accuracy",
     )  # fmt: skip
 
 
@@ -494,14 +466,15 @@ def variance_ratios(variances):
         ratio=table["var_prune"] / table["var_rps"],
         what=np.where(table["source"] == "digits", "an image of a digit", "a synthetic family"),
     )
-    points = scatter(
+    points = charts.scatter(
         table, "kurtosis", "ratio", "what", log_x=True, log_y=True,
         x_title="kurtosis about zero", y_title="variance of pruning / variance of sharing",
     )  # fmt: skip
-    return points + reference_line(3, "Gaussian", axis="x") + reference_line(1)
+    gaussian = charts.reference_line(3, "Gaussian", axis="x")
+    return points + gaussian + charts.reference_line(1)
 
 
 @study.figure("Load of the buckets at c = 1", caption="All buckets of all seeds.")
 def bucket_loads(recovered):
     loads = recovered["loads"].groupby(["method", "load"], as_index=False)["buckets"].sum()
-    return bars(loads, "load", "buckets", "method", title="buckets")
+    return charts.bars(loads, "load", "buckets", "method", title="buckets")

@@ -31,11 +31,20 @@ from overparam.datasets import (
     split_tables,
     stratified_split,
 )
-from overparam.evidence import exact, loglog_slopes, mean, paired_difference, ratio, worst
+from overparam.evidence import (
+    by_seed,
+    exact,
+    loglog_slopes,
+    mean,
+    paired_difference,
+    ratio,
+    worst,
+)
 from overparam.measure import (
     dimension_by_seed,
     dimension_summary,
     intrinsic_dimension_of_runs,
+    shortest_code,
 )
 from overparam.models import MLP, SmallConvNet, count_parameters, with_weights
 from overparam.reporting import charts
@@ -43,11 +52,13 @@ from overparam.store import Weights
 from overparam.study import DataFile, Field, PackageFile, Paper, Study, StudyConfig
 from overparam.training import Ensemble, cem
 
+# Of the full networks' performance, that a subspace must reach.
 SHARE = 0.9
 TASK = r"^(digits|shuffled-pixels|shuffled-labels|mnist1d|own)/(conv|[1-9]\d*(x[1-9])?)(/native)?$"
+# Tasks that the claims compare.
 WIDTHS = ("digits/32", "digits/100x2", "digits/200x2", "digits/400x2")
-POLE = "cart-pole/32x2"
 LARGER = ("digits/100x2", "digits/200x2")
+POLE = "cart-pole/32x2"
 Projection = Literal["dense", "sparse", "fastfood"]
 
 
@@ -128,20 +139,15 @@ class Config(StudyConfig):
             "generations": 25,
         },
     }  # fmt: skip
+    needs: ClassVar = {"own": ("images", "labels")}
+    within: ClassVar = {"reference_tasks": "tasks", "compared_tasks": "tasks"}
 
     @model_validator(mode="after")
-    def _check(self):
+    def _grids_increase(self):
         grids = {"dims": (*self.dims, *self.more_dims), "pole_dims": self.pole_dims}
         for name, grid in grids.items():
             if list(grid) != sorted(set(grid)):
                 raise ValueError(f"{name} (and more_dims after it) must increase, got {grid}")
-        for name in ("reference_tasks", "compared_tasks"):
-            if unknown := set(getattr(self, name)) - set(self.tasks):
-                raise ValueError(f"{name} holds {sorted(unknown)}; allowed: those of tasks")
-        if any(task.startswith("own/") for task in self.tasks) and not (
-            self.images and self.labels
-        ):
-            raise ValueError("own/MODEL in tasks needs images=your.npy and labels=your.npy")
         return self
 
 
@@ -195,6 +201,7 @@ def search_plan(task, model, *, rates, native_rates, dense_limit):
 
 @study.generate(each={"task": "tasks", "seed": "seeds"}, batch=16)
 def problems(*, task, seeds, digits_file, images, labels, train_size, test_size, pixel_order):
+    """Train and test sets; pixels or training labels shuffled where the problem says so."""
     problem, found = task.split("/")[0], {}
     if problem == "mnist1d":
         return split_tables({s: mnist1d(train_size, test_size, seed=s) for s in seeds})
@@ -336,6 +343,12 @@ def quantised_full(problems, direct, *, task, seeds, bits):
     return table.assign(seed=np.array(seeds)[table.pop("member")])
 
 
+def named(table):
+    """The table with the problem and the model of each task as columns."""
+    table[["problem", "model"]] = table["task"].str.split("/", expand=True)[[0, 1]]
+    return table
+
+
 @study.evaluate
 def runs(refined, direct, compared, balanced):
     """Every training as a row: subspaces, full networks (d = D), kinds of P, cart-pole."""
@@ -344,21 +357,22 @@ def runs(refined, direct, compared, balanced):
     pole = balanced["balanced"].assign(task=POLE, projection="dense")
     tables = refined["refined"], full.assign(dim=full["D"]), compared["compared"], pole
     table = pd.concat([t.drop(columns="v", errors="ignore") for t in tables], ignore_index=True)
-    table[["problem", "model"]] = table["task"].str.split("/", expand=True)[[0, 1]]
-    return table.rename(columns={"dim": "d"})
+    return named(table.rename(columns={"dim": "d"}))
 
 
 @study.evaluate
 def dimensions(refined, direct, quantised, balanced):
     """d_int90 of each task, of the mean curve and seed by seed; d_int100 of cart-pole."""
-    summary, by_seed = [], []
+    summary, seeds = [], []
 
     def add(task, criterion, table, baseline, **options):
         found, _ = intrinsic_dimension_of_runs(table, criterion, baseline, **options)
         known = {"task": task, "criterion": criterion, "D": table["D"].iloc[0]}
         row = {**known, **dimension_summary(found), "baseline": np.mean(baseline)}
-        summary.append(row | {"mdl_bits": shortest_code(quantised, task, found.d_int, criterion)})
-        by_seed.append(dimension_by_seed(found).assign(**known))
+        codes = where(quantised["quantised"], task=task, dim=found.d_int)
+        bits = shortest_code(codes, criterion).mean() if len(codes) else np.nan
+        summary.append(row | {"mdl_bits": bits})
+        seeds.append(dimension_by_seed(found).assign(**known))
 
     for task, table in refined["refined"].groupby("task", sort=False):
         base = where(direct["runs"], task=task).set_index("seed")
@@ -367,19 +381,8 @@ def dimensions(refined, direct, quantised, balanced):
             add(task, criterion, table, base[criterion], ratio=SHARE)
     pole = balanced["balanced"].assign(lr=1.0)
     add(POLE, "reward", pole, SOLVED, ratio=1.0, selection="reward")
-    table = pd.DataFrame(summary).rename(columns={"d_int": "d_int90"})
-    table[["problem", "model"]] = table["task"].str.split("/", expand=True)[[0, 1]]
-    return {"dimensions": table, "by_seed": pd.concat(by_seed, ignore_index=True)}
-
-
-def shortest_code(quantised, task, dim, criterion):
-    """Mean over seeds of the shortest code of the labels at d that keeps 99 % of performance."""
-    if dim is None or criterion == "reward":
-        return np.nan
-    codes = where(quantised["quantised"], task=task, dim=dim)
-    exact_v = codes[codes["bits"] == 32].set_index(["seed", "lr"])[criterion]
-    kept = codes.set_index(["seed", "lr"]).join(exact_v.rename("exact"))
-    return kept[kept[criterion] >= 0.99 * kept["exact"]].groupby("seed")["mdl_bits"].min().mean()
+    table = named(pd.DataFrame(summary).rename(columns={"d_int": "d_int90"}))
+    return {"dimensions": table, "by_seed": pd.concat(seeds, ignore_index=True)}
 
 
 @study.evaluate
@@ -400,11 +403,9 @@ def rivals(refined, small, dimensions):
     return pd.concat(tables, ignore_index=True)
 
 
-def per_seed(dimensions, task, column="d_int", criterion="test_acc"):
-    """One column of a task seed by seed; NaN where the task was not run."""
-    table = dimensions["by_seed"]
-    rows = where(table, task=task, criterion=criterion)
-    return rows.set_index("seed")[column].reindex(sorted(table["seed"].unique()))
+def d_int(dimensions, task, column="d_int", criterion="test_acc"):
+    """One number of a task seed by seed; at_least is a lower bound where it was not reached."""
+    return by_seed(dimensions["by_seed"], column, task=task, criterion=criterion)
 
 
 @study.claim(
@@ -418,12 +419,12 @@ def per_seed(dimensions, task, column="d_int", criterion="test_acc"):
 def far_smaller(dimensions, *, arm):
     parts = []
     for task in LARGER:
-        native = per_seed(dimensions, f"{task}/native", "at_least")
+        native = d_int(dimensions, f"{task}/native", "at_least")
         # Without its control a claim is undefined: a control that was not run has not failed.
-        own = per_seed(dimensions, task).where(native.notna())
+        own = d_int(dimensions, task).where(native.notna())
         found = own if arm == "random" else native
-        share = found / per_seed(dimensions, task, "D")
-        beside = per_seed(dimensions, task, "at_least")
+        share = found / d_int(dimensions, task, "D")
+        beside = d_int(dimensions, task, "at_least")
         parts += [
             mean(share, region=(None, 1 / 20), label=f"{task}: d_int90 / D"),
             ratio(found, beside, region=(None, 2), label=f"{task}: d_int90 to that of random"),
@@ -440,23 +441,19 @@ def far_smaller(dimensions, *, arm):
     decided_at="full",
 )
 def same_for_all_widths(dimensions, rivals, *, arm):
-    sizes = pd.Series({task: per_seed(dimensions, task, "D").iloc[0] for task in WIDTHS}).dropna()
-    found = pd.DataFrame({task: per_seed(dimensions, task) for task in WIDTHS})[sizes.index]
+    sizes = pd.Series({task: d_int(dimensions, task, "D").iloc[0] for task in WIDTHS}).dropna()
+    found = pd.DataFrame({task: d_int(dimensions, task) for task in WIDTHS})[sizes.index]
     slopes = np.full(len(found), np.nan)
     if len(sizes) and sizes.max() >= 20 * sizes.min():
         slopes = loglog_slopes(sizes, found)
     largest, smallest = found.max(axis=1, skipna=False), found.min(axis=1, skipna=False)
     accuracies = rivals["rivals"].pivot_table(index="seed", columns="method", values="test_acc")
     accuracies = accuracies.reindex(columns=["random", "small"]).dropna().reindex(found.index)
+    less = "accuracy at d_int90, less that of random"
     return [
         ratio(largest, smallest, region=(None, 1.6), label="largest to smallest d_int90"),
         mean(slopes, region=(-0.15, 0.15), label="slope of log d_int90 on log D"),
-        paired_difference(
-            accuracies[arm],
-            accuracies["random"],
-            region=(0, None),
-            label="accuracy at d_int90, less that of random",
-        ),
+        paired_difference(accuracies[arm], accuracies["random"], region=(0, None), label=less),
     ]
 
 
@@ -469,14 +466,13 @@ def same_for_all_widths(dimensions, rivals, *, arm):
     decided_at="full",
 )
 def ladder(dimensions, *, arm):
-    pole = per_seed(dimensions, POLE, criterion="reward")
-    clean = per_seed(dimensions, "digits/100x2", criterion="train_acc")
-    hard = per_seed(dimensions, f"{arm}/100x2", "at_least", "train_acc")
+    pole = d_int(dimensions, POLE, criterion="reward")
+    reached = d_int(dimensions, "digits/100x2")
+    clean = d_int(dimensions, "digits/100x2", criterion="train_acc")
+    hard = d_int(dimensions, f"{arm}/100x2", "at_least", "train_acc")
     return [
         exact(pole.median(skipna=False), region=(None, 8), label="median d_int of cart-pole"),
-        ratio(
-            per_seed(dimensions, "digits/100x2"), pole, region=(10, None), label="digits to pole"
-        ),
+        ratio(reached, pole, region=(10, None), label="digits to pole"),
         ratio(hard, clean, region=(2, None), label=f"{arm} to digits, training accuracy"),
     ]
 
@@ -491,16 +487,14 @@ def ladder(dimensions, *, arm):
 )
 def pixel_order_matters(dimensions, *, arm):
     criterion = "train_acc" if arm == "shuffled-labels" else "test_acc"
-    fully = per_seed(dimensions, f"{arm}/100x2", "at_least", criterion)
-    plain = per_seed(dimensions, "digits/100x2", "d_int", criterion)
-    labels = per_seed(dimensions, "shuffled-labels/100x2", "at_least", "train_acc")
-    fully = fully.where(labels.notna())
-    conv = per_seed(dimensions, "shuffled-pixels/conv", "at_least")
+    labels = d_int(dimensions, "shuffled-labels/100x2", "at_least", "train_acc")
+    fully = d_int(dimensions, f"{arm}/100x2", "at_least", criterion).where(labels.notna())
+    plain = d_int(dimensions, "digits/100x2", criterion=criterion)
+    conv = d_int(dimensions, "shuffled-pixels/conv", "at_least")
+    plain_conv = d_int(dimensions, "digits/conv")
     return [
         ratio(fully, plain, region=(0.8, 1.25), label=f"fully connected, {arm} to plain"),
-        ratio(
-            conv, per_seed(dimensions, "digits/conv"), region=(1.1, None), label="conv net, pixels"
-        ),
+        ratio(conv, plain_conv, region=(1.1, None), label="conv net, pixels"),
     ]
 
 
@@ -517,11 +511,10 @@ def compresses(quantised, quantised_full, direct, *, arm):
     coded = where(quantised["quantised"], task=task)
     full = where(quantised_full["quantised_full"], task=task)
     rows = coded if arm == "subspace" else full
-    base = where(direct["runs"], task=task).set_index("seed")["test_acc"]
-    seeds = sorted(direct["runs"]["seed"].unique())
+    base = by_seed(direct["runs"], "test_acc", task=task)
     enough = rows[rows["test_acc"] >= SHARE * rows["seed"].map(base)]
-    best = enough.groupby("seed")["ratio"].max().reindex(seeds)
-    loss = coded.groupby("seed")["round_trip"].max().reindex(seeds)
+    best = enough.groupby("seed")["ratio"].max().reindex(base.index)
+    loss = coded.groupby("seed")["round_trip"].max().reindex(base.index)
     return [
         mean(best, region=(100, None), label="best compression ratio"),
         worst(loss, region=(None, 0), label="largest change of a logit by saving and loading"),
@@ -535,10 +528,10 @@ def compresses(quantised, quantised_full, direct, *, arm):
     control="9",
 )
 def toy_needs_ten(toy, *, arm):
-    losses = toy["toy"].set_index("dim")["loss"]
+    found, nine = (where(toy["toy"], dim=dim)["loss"] for dim in (int(arm), 9))
     return [
-        worst(losses.loc[[int(arm)]], region=(None, 1e-6), label=f"loss at d = {arm}, worst draw"),
-        exact(losses.loc[[9]].median(), region=(1e-2, None), label="median loss at d = 9"),
+        worst(found, region=(None, 1e-6), label=f"loss at d = {arm}, worst draw"),
+        exact(nine.median(), region=(1e-2, None), label="median loss at d = 9"),
     ]
 
 

@@ -16,8 +16,8 @@ from overparam.datasets import (
     read_sensing,
     sensing_tables,
 )
-from overparam.evidence import loglog_slope, mean, ratio, worst
-from overparam.measure import TooFewPointsError, fit_decay, steps_until
+from overparam.evidence import by_seed, loglog_slope, mean, per_group, ratio, where, worst
+from overparam.measure import decay_table
 from overparam.reporting import charts
 from overparam.study import DataFile, Field, Paper, Study, StudyConfig
 from overparam.theory import sensing_rates
@@ -28,15 +28,13 @@ from overparam.training import (
     random_factors,
 )
 
+# k = times r + plus
 FACTOR_RANKS = {"r": (1, 0), "r+1": (1, 1), "2r": (2, 0), "4r": (4, 0)}
-RUN = ["operator", "kappa", "factor_rank", "method", "alpha", "seed"]
+# The columns that tell problems and runs apart.
+PROBLEM = ["operator", "kappa"]
+RUN = [*PROBLEM, "factor_rank", "method", "alpha", "seed"]
+# The squared error to which steps are counted.
 ARRIVED = 1e-16
-CELLS = {
-    "operator": "operators",
-    "kappa": "kappas",
-    "factor_rank": "factor_ranks",
-    "seed": "seeds",
-}
 
 
 class Config(StudyConfig):
@@ -82,6 +80,7 @@ class Config(StudyConfig):
             "seeds": 8,
         },
     }
+    needs: ClassVar = {"own": ("own_file",)}
 
     @model_validator(mode="after")
     def _ranks_fit(self):
@@ -92,8 +91,6 @@ class Config(StudyConfig):
             k = max(factor_rank_of(word, r) for word in self.factor_ranks)
             if k > n:
                 raise ValueError(f"{operator}: factors of rank k = {k} exceed the size n = {n}")
-        if "own" in self.operators and self.own_file is None:
-            raise ValueError("operators=own needs own_file, an .npz with A and y")
         return self
 
 
@@ -115,6 +112,7 @@ study = Study(
 
 
 def factor_rank_of(word, r):
+    """k of a word such as ``r+1``."""
     times, plus = FACTOR_RANKS[word]
     return times * r + plus
 
@@ -169,7 +167,12 @@ def descend(algorithm, starts, problems, seeds, factor_rank, eta, T, **options):
     return frame.assign(n=posed.op.shape[0], r=r, k=k, eta=eta, T=T)
 
 
-@study.train(each=CELLS, batch=16)
+@study.train(
+    each={
+        "operator": "operators", "kappa": "kappas", "factor_rank": "factor_ranks", "seed": "seeds",
+    },
+    batch=16,
+)  # fmt: skip
 def descents(
     problems, *, operator, kappa, factor_rank, seeds, alpha, alphas, imbalance, step_size,
     symmetric_steps, steps, accelerated_steps, tau, beta, stop_below,
@@ -202,54 +205,23 @@ def descents(
     return {"traces": pd.concat(found, ignore_index=True).assign(beta=asked)}
 
 
-def law_of(step, error, floor, tail):
-    """What fits the tail; NaN for a run that ends, or was switched, too early to tell."""
-    names = ("powerlaw_slope", "powerlaw_r2", "exp_rate", "exp_r2", "law")
-    try:
-        fitted = fit_decay(step, error, floor, tail)
-    except TooFewPointsError:
-        return dict.fromkeys(names, np.nan) | {"law": "unknown"}
-    return {name: getattr(fitted, name) for name in names}
-
-
 @study.evaluate
 def rates(descents, *, steps, symmetric_steps, floor, tail):
     """Laws of the tails, and where each run stood at T/4 and at the end."""
-    rows = []
-    for run, trace in descents["traces"].groupby(RUN, sort=False):
-        known = trace["err2"].notna()
-        error = trace["err2"].where(known, trace["residual"] ** 2).to_numpy()
-        step, T = trace["step"].to_numpy(), trace["T"].iloc[0]
-        switch = trace["switched_at"].iloc[0]
-        after = step >= switch
-        since = step[after] - max(switch, 0)
-        law = law_of(since, error[after], floor, tail)
-        rows.append(
-            {
-                **dict(zip(RUN, run, strict=True)),
-                "k": trace["k"].iloc[0],
-                **law,
-                "final_err2": error[-1],
-                "quarter_err2": error[step <= T // 4][-1],
-                "common_err2": error[step <= min(steps, symmetric_steps)][-1],
-                "step_of_switch": switch,
-                "steps_to_arrive": steps_until(since, error[after], ARRIVED, law["exp_rate"]),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def settings(rates):
-    """The runs of each operator and condition number, with a label for them."""
-    for (operator, kappa), runs in rates["rates"].groupby(["operator", "kappa"], sort=False):
-        yield f"{operator}, kappa {kappa:g}", runs
-
-
-def by_seed(runs, method, alpha, column, factor_rank="2r"):
-    """One number per seed; NaN where the method was not run."""
-    chosen = runs[(runs["method"] == method) & (runs["factor_rank"] == factor_rank)]
-    chosen = chosen[chosen["alpha"] == alpha].set_index("seed")[column]
-    return chosen.reindex(sorted(runs["seed"].unique()))
+    traces = descents["traces"]
+    err2 = traces["err2"].where(traces["err2"].notna(), traces["residual"] ** 2)
+    traces = traces.assign(err2=err2)
+    runs = traces.groupby(RUN, sort=False)
+    quarter = traces[traces["step"] <= traces["T"] // 4]
+    common = traces[traces["step"] <= min(steps, symmetric_steps)]
+    laws = decay_table(traces, RUN, "err2", level=ARRIVED, floor=floor, tail=tail)
+    return laws.assign(
+        k=runs["k"].first(),
+        step_of_switch=runs["switched_at"].first(),
+        final_err2=runs["err2"].last(),
+        quarter_err2=quarter.groupby(RUN)["err2"].last(),
+        common_err2=common.groupby(RUN)["err2"].last(),
+    ).reset_index()
 
 
 @study.claim(
@@ -260,17 +232,17 @@ def by_seed(runs, method, alpha, column, factor_rank="2r"):
     control="r",
 )
 def symmetric_is_sublinear(rates, *, arm, alpha):
-    parts = []
-    for name, runs in settings(rates):
-        seen = partial(by_seed, runs, "symmetric", alpha)
-        lead = seen("powerlaw_r2", arm) - seen("exp_r2", arm)
-        exactly = seen("quarter_err2", "r")
-        parts += [
-            worst(seen("powerlaw_slope", arm), region=(-2.3, -1.6), label=f"{name}: slope"),
-            worst(lead, region=(0, None), label=f"{name}: R2 of power law less exponential"),
-            worst(exactly, region=(None, 1e-20), label=f"{name}: error of k = r at T/4"),
+    def evidence(runs):
+        exactly = partial(by_seed, runs, method="symmetric", alpha=alpha, factor_rank="r")
+        over = partial(exactly, factor_rank=arm)
+        lead = over("powerlaw_r2") - over("exp_r2")
+        return [
+            worst(over("powerlaw_slope"), region=(-2.3, -1.6), label="slope"),
+            worst(lead, region=(0, None), label="R2 of power law less exponential"),
+            worst(exactly("quarter_err2"), region=(None, 1e-20), label="error of k = r at T/4"),
         ]
-    return parts
+
+    return per_group(rates["rates"], PROBLEM, evidence)
 
 
 @study.claim(
@@ -281,15 +253,15 @@ def symmetric_is_sublinear(rates, *, arm, alpha):
     control="balanced",
 )
 def asymmetric_is_linear(rates, *, arm, alpha):
-    parts = []
-    for name, runs in settings(rates):
-        final = np.log10(by_seed(runs, arm, alpha, "final_err2"))
-        fit = by_seed(runs, arm, alpha, "exp_r2")
-        parts += [
-            mean(final, region=(None, -20), label=f"{name}: log10 of the final error"),
-            mean(fit, region=(0.995, None), label=f"{name}: R2 of the exponential"),
+    def evidence(runs):
+        seen = partial(by_seed, runs, method=arm, alpha=alpha, factor_rank="2r")
+        final = np.log10(seen("final_err2"))
+        return [
+            mean(final, region=(None, -20), label="log10 of the final error"),
+            mean(seen("exp_r2"), region=(0.995, None), label="R2 of the exponential"),
         ]
-    return parts
+
+    return per_group(rates["rates"], PROBLEM, evidence)
 
 
 @study.claim(
@@ -299,12 +271,12 @@ def asymmetric_is_linear(rates, *, arm, alpha):
     control="accelerated",
 )
 def rate_follows_alpha(rates, *, arm, alphas):
-    parts = []
-    for name, runs in settings(rates):
-        each = [by_seed(runs, arm, alpha, "exp_rate") for alpha in alphas]
-        table = np.stack(each, axis=1)
-        parts.append(loglog_slope(alphas, table, region=(1.6, 2.3), label=f"{name}: slope"))
-    return parts
+    def evidence(runs):
+        seen = partial(by_seed, runs, "exp_rate", method=arm, factor_rank="2r")
+        table = np.stack([seen(alpha=alpha) for alpha in alphas], axis=1)
+        return loglog_slope(alphas, table, region=(1.6, 2.3), label="slope")
+
+    return per_group(rates["rates"], PROBLEM, evidence)
 
 
 @study.claim(
@@ -315,15 +287,15 @@ def rate_follows_alpha(rates, *, arm, alphas):
     control="unscaled",
 )
 def one_step_forgets_alpha(rates, *, arm, alphas):
-    parts = []
-    for name, runs in settings(rates):
+    def evidence(runs):
+        seen = partial(by_seed, runs, "steps_to_arrive", factor_rank="2r")
+        parts = []
         for method, region in ((arm, (0.7, 1.4)), ("asymmetric", (5, None))):
-            few, many = (
-                by_seed(runs, method, alpha, "steps_to_arrive")
-                for alpha in (max(alphas), min(alphas))
-            )
-            parts.append(ratio(many, few, region=region, label=f"{name}: steps of {method}"))
-    return parts
+            few, many = (seen(method=method, alpha=a) for a in (max(alphas), min(alphas)))
+            parts.append(ratio(many, few, region=region, label=f"steps of {method}"))
+        return parts
+
+    return per_group(rates["rates"], PROBLEM, evidence)
 
 
 @study.claim(
@@ -333,32 +305,29 @@ def one_step_forgets_alpha(rates, *, arm, alphas):
     control="balanced",
 )
 def asymmetry_helps_symmetric(rates, *, arm, alpha):
-    return [
-        ratio(
-            by_seed(runs, arm, alpha, "common_err2"),
-            by_seed(runs, "symmetric", alpha, "common_err2"),
-            region=(None, 1e-6),
-            label=f"{name}: error over that of X X^T",
-        )
-        for name, runs in settings(rates)
-    ]
+    def evidence(runs):
+        seen = partial(by_seed, runs, "common_err2", alpha=alpha, factor_rank="2r")
+        ours, theirs = seen(method=arm), seen(method="symmetric")
+        return ratio(ours, theirs, region=(None, 1e-6), label="error over that of X X^T")
+
+    return per_group(rates["rates"], PROBLEM, evidence)
 
 
-def first_setting(frame):
-    """The first operator and condition number: what the figures show."""
-    chosen = frame.iloc[0][["operator", "kappa"]]
-    return frame[(frame[["operator", "kappa"]] == chosen).all(axis=1) & (frame.get("step", 1) > 0)]
+def first_problem(frame, **values):
+    """The rows with these values of the first problem: what the figures show."""
+    return where(frame, **frame.iloc[0][PROBLEM], **values)
 
 
 @study.figure(
     "Symmetric descent: 1/T^2 where k > r",
-    caption="Squared error of each seed; the law is (k - r) / (4 eta^2 t^2) for k = 2r.",
+    caption="Squared error of each seed, first operator and kappa; the law is "
+    "(k - r) / (4 eta^2 t^2) for k = 2r.",
 )
 def symmetric_curves(descents):
-    runs = first_setting(descents["traces"])
-    runs = runs[runs["method"] == "symmetric"]
-    over = runs[runs["factor_rank"] == "2r"]
-    law = over[over["seed"] == over["seed"].min()].assign(factor_rank="law for 2r")
+    runs = first_problem(descents["traces"], method="symmetric")
+    runs = runs[runs["step"] > 0]
+    over = where(runs, factor_rank="2r")
+    law = where(over, seed=over["seed"].min()).assign(factor_rank="law for 2r")
     k, r, eta = law.iloc[0][["k", "r", "eta"]]
     law["err2"] = sensing_rates(k, r, eta, law["step"]).symmetric_err2
     shown = pd.concat([runs, law[law["step"] >= 10]])
@@ -368,32 +337,31 @@ def symmetric_curves(descents):
     )  # fmt: skip
 
 
-@study.figure("Asymmetric descent: the start's scale sets the rate", caption="k = 2r, each seed.")
-def asymmetric_curves(descents):
-    runs = first_setting(descents["traces"])
-    runs = runs[(runs["method"] == "asymmetric") & (runs["factor_rank"] == "2r")]
+def curves(descents, methods, alphas):
+    """Squared error of each seed with k = 2r, a panel for each method."""
+    runs = first_problem(descents["traces"], method=methods, alpha=alphas, factor_rank="2r")
     runs = runs.assign(alpha=runs["alpha"].astype(str))
     return charts.lines(
-        runs, "step", "err2", "alpha", each="seed", log_y=True, y_title="squared error"
-    )
+        runs, "step", "err2", "alpha", each="seed", log_y=True, y_title="squared error",
+        panel="method" if len(methods) > 1 else None,
+    )  # fmt: skip
+
+
+@study.figure("Asymmetric descent: the start's scale sets the rate", caption="k = 2r, each seed.")
+def asymmetric_curves(descents, *, alphas):
+    return curves(descents, ["asymmetric"], alphas)
 
 
 @study.figure("Rate against alpha", caption="k = 2r; plain descent has slope 2, accelerated 0.")
 def rates_by_alpha(rates):
-    runs = first_setting(rates["rates"])
-    chosen = runs["method"].isin(["asymmetric", "accelerated"]) & (runs["factor_rank"] == "2r")
+    methods = ["asymmetric", "accelerated"]
+    runs = first_problem(rates["rates"], method=methods, factor_rank="2r")
     return charts.band(
-        runs[chosen & (runs["exp_rate"] > 0)], "alpha", "exp_rate", "method", log_x=True,
-        log_y=True, y_title="rate per step",
+        runs[runs["exp_rate"] > 0], "alpha", "exp_rate", "method", log_x=True, log_y=True,
+        y_title="rate per step",
     )  # fmt: skip
 
 
 @study.figure("One modified step", caption="k = 2r, each seed; smallest and largest alpha.")
 def accelerated_curves(descents, *, alphas):
-    runs = first_setting(descents["traces"])
-    runs = runs[runs["method"].isin(["asymmetric", "accelerated"]) & (runs["factor_rank"] == "2r")]
-    runs = runs[runs["alpha"].isin([min(alphas), max(alphas)])]
-    runs = runs.assign(method=runs["method"] + " " + runs["alpha"].astype(str))
-    return charts.lines(
-        runs, "step", "err2", "method", each="seed", log_y=True, y_title="squared error"
-    )
+    return curves(descents, ["asymmetric", "accelerated"], (min(alphas), max(alphas)))

@@ -1,11 +1,11 @@
 """Study 04: does remembering past outputs flatten the minimum as SAM does, at the price of SGD?"""
 
+import itertools
 import re
 import time
 from functools import partial
 from typing import Annotated, ClassVar, Self
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import torch
@@ -23,11 +23,13 @@ from overparam.datasets import (
     uniform_label_noise,
 )
 from overparam.evidence import (
+    by_seed,
     exact,
     paired_difference,
+    per_group,
     rank_correlation,
-    rank_correlations,
     ratio,
+    where,
     worst,
 )
 from overparam.measure import (
@@ -39,6 +41,7 @@ from overparam.measure import (
     sam_sharpness,
 )
 from overparam.models import MLP, SmallConvNet, seeded, with_weights
+from overparam.reporting import charts
 from overparam.store import Weights
 from overparam.study import DataFile, Field, PackageFile, Paper, Study, StudyConfig, permuted
 from overparam.training import (
@@ -53,6 +56,7 @@ from overparam.training import (
     cosine,
     cross_entropy,
     fit,
+    state_bytes,
 )
 
 Task = Annotated[str, Field(pattern=r"^(digits|mnist1d|own)/(mlp|conv)/[0-9.]+/[0-9.]+$")]
@@ -65,6 +69,8 @@ Method = Annotated[
 QUICK = ("sgd", "sam_0.1", "saf_3", "mesa_3", "saf_recomputed_3")
 # An effect of exactly 0 (a control that changes nothing) is not "above 0".
 STRICT = 1e-9
+# The columns that tell runs apart.
+RUN = ["task", "method", "seed"]
 
 
 class Config(StudyConfig):
@@ -113,6 +119,7 @@ class Config(StudyConfig):
             ),
         },
     }  # fmt: skip
+    needs: ClassVar = {"own": ("own_file",)}
 
     @model_validator(mode="after")
     def _past_was_recorded(self) -> Self:
@@ -139,6 +146,7 @@ study = Study(
 
 
 def settings(task):
+    """The four parts of a task."""
     data, model, noise, smoothing = task.split("/")
     return {"dataset": data, "model": model, "noise": float(noise), "smoothing": float(smoothing)}
 
@@ -150,6 +158,7 @@ def parts_of(method):
 
 
 def method_callback(method, *, tau, distance, start, beta):
+    """What a method does during training, as a callback of ``fit``."""
     family, value = parts_of(method)
     saf = partial(SAF, lam=value, tau=tau, distance=distance, start=start)
     return {
@@ -167,6 +176,7 @@ def method_callback(method, *, tau, distance, start, beta):
 
 
 def network(model, x, y):
+    """The architecture of a task, for its inputs (S, N, ...) and classes."""
     shape, classes = tuple(x.shape[2:]), int(y.max()) + 1
     if model == "conv":
         image = (1, 8, 8) if shape == (64,) else shape if len(shape) > 1 else (1, *shape)
@@ -175,6 +185,7 @@ def network(model, x, y):
 
 
 def samples(splits, seeds, part, name="samples"):
+    """Inputs (S, N, ...) and labels (S, N) of a part, for S seeds."""
     x, y = member_samples(splits, seeds, part, name=name)
     return torch.from_numpy(x).float(), torch.from_numpy(y)
 
@@ -307,23 +318,17 @@ def drops(descents):
     """Epochs from E on: trajectory loss and drop; rank correlations; sharpness at equal loss."""
     path = descents["path"]
     kept = path.dropna(subset=["traj_kl"], ignore_index=True)
-    rows = []
-    for (task, method, seed), part in kept.groupby(["task", "method", "seed"]):
-        measured = part.dropna(subset=["lambda_max"])
-        row = {"task": task, "method": method, "seed": seed, "with_lambda_max": np.nan}
-        row["with_drop"] = rank_correlations(part["traj_kl"], part["drop"])[0]
-        if len(measured) >= 3:
-            pair = measured["traj_kl"], measured["lambda_max"]
-            row["with_lambda_max"] = rank_correlations(*pair)[0]
-        rows.append(row)
+    beside = {"drop": "with_drop", "lambda_max": "with_lambda_max"}
+    rho = kept.groupby(RUN)[["traj_kl", *beside]].corr("spearman", min_periods=3)
+    rho = rho.xs("traj_kl", level=-1)[list(beside)].rename(columns=beside)
     matched = [
         matched_loss_report(part, "sgd").assign(task=task)
         for task, part in path.groupby("task")
         if "sgd" in set(part["method"])
     ]
     return {
-        "drops": kept[["task", "method", "seed", "epoch", "traj_kl", "drop"]],
-        "correlations": pd.DataFrame(rows),
+        "drops": kept[[*RUN, "epoch", "traj_kl", "drop"]],
+        "correlations": rho.reset_index(),
         "matched": pd.concat(matched, ignore_index=True) if matched else pd.DataFrame({"task": []}),
     }
 
@@ -332,43 +337,35 @@ def drops(descents):
 def memory(*, tau, distance, start, beta):
     """Bytes that SAF and MESA keep beside the network, for n and 2n samples."""
     rows = []
-    for method in ("saf_1", "mesa_1"):
-        for n in (64, 128):
-            own = method_callback(method, tau=tau, distance=distance, start=start, beta=beta)
-            x, y = torch.zeros(1, n, 64), torch.zeros(1, n, dtype=torch.long)
-            fit(
-                Ensemble([seeded(lambda: MLP((64, 16, 10)), 0)]),
-                x,
-                y,
-                epochs=1,
-                batch_size=32,
-                optimizer=partial(torch.optim.SGD, lr=0.1),
-                orders=batch_orders(n, 1, (0,)),
-                callbacks=[own],
-            )
-            tensors = [t for t in own.state().values() if isinstance(t, torch.Tensor)]
-            size = sum(t.numel() * t.element_size() for t in tensors)
-            rows.append({"method": parts_of(method)[0], "samples": n, "bytes": size})
+    for method, n in itertools.product(("saf_1", "mesa_1"), (64, 128)):
+        own = method_callback(method, tau=tau, distance=distance, start=start, beta=beta)
+        fit(
+            Ensemble([seeded(lambda: MLP((64, 16, 10)), 0)]),
+            torch.zeros(1, n, 64),
+            torch.zeros(1, n, dtype=torch.long),
+            epochs=1,
+            batch_size=32,
+            optimizer=partial(torch.optim.SGD, lr=0.1),
+            orders=batch_orders(n, 1, (0,)),
+            callbacks=[own],
+        )
+        rows.append({"method": parts_of(method)[0], "samples": n, "bytes": state_bytes(own)})
     return pd.DataFrame(rows)
 
 
-def by_seed(runs, arm, column, lam=None):
-    """One column of one method, seed by seed; a method that was not run is NaN."""
-    # (With the present as past the loss is zero, whatever lambda.)
-    method = arm if lam is None or arm == "saf_E0" else f"{arm}_{lam}"
-    chosen = runs[runs["method"] == method].set_index("seed")[column].astype(float)
-    return chosen.reindex(sorted(runs["seed"].unique()))
+def beside(runs, column, compare, methods, *, region, noisy):
+    """Two methods compared seed by seed, for lambda 1 and 3 and each task with label smoothing (an
+    over-fitted net without it looks flat), with wrong labels if ``noisy``."""
 
+    def evidence(part):
+        for lam in (1, 3):
+            # (With the present as past the loss is zero, whatever lambda.)
+            names = (m if m in ("sgd", "saf_E0") else f"{m}_{lam}" for m in methods)
+            pair = (by_seed(part, column, method=name) for name in names)
+            yield compare(*pair, region=region, label=f"lambda = {lam}")
 
-def each_pair(runs, compare, *, noisy):
-    """Evidence for each task with label smoothing (an over-fitted net without looks flat), and for
-    lambda 1 and 3; undefined evidence where there is no such task."""
     chosen = runs[(runs["smoothing"] > 0) & ((runs["noise"] > 0) | (not noisy))]
-    return [
-        compare(part, lam, label=f"{task}, lambda = {lam}")
-        for task, part in chosen.groupby("task", sort=False)
-        for lam in (1, 3)
-    ] or [exact(np.nan, region=(0, None), label="no such task was run")]
+    return per_group(chosen, "task", evidence)
 
 
 @study.claim(
@@ -401,11 +398,8 @@ def costs_nothing(descents, *, arm):
     decided_at="full",
 )
 def flatter(runs, *, arm):
-    def compare(part, lam, label):
-        values = by_seed(part, arm, "lambda_max", lam), by_seed(part, "sgd", "lambda_max")
-        return ratio(*values, region=(None, 1 - STRICT), label=label)
-
-    return each_pair(runs["runs"], compare, noisy=False)
+    region = (None, 1 - STRICT)
+    return beside(runs["runs"], "lambda_max", ratio, (arm, "sgd"), region=region, noisy=False)
 
 
 @study.claim(
@@ -416,11 +410,9 @@ def flatter(runs, *, arm):
     decided_at="full",
 )
 def generalises(runs, *, arm):
-    def compare(part, lam, label):
-        values = by_seed(part, arm, "test_acc", lam), by_seed(part, "sgd", "test_acc")
-        return paired_difference(*values, region=(STRICT, None), label=label)
-
-    return each_pair(runs["runs"], compare, noisy=True)
+    return beside(
+        runs["runs"], "test_acc", paired_difference, (arm, "sgd"), region=(STRICT, None), noisy=True
+    )
 
 
 @study.claim(
@@ -431,17 +423,16 @@ def generalises(runs, *, arm):
     control=permuted("traj_kl"),
 )
 def bounds_the_drop(drops, *, arm):
-    parts = []
-    for method in (arm, "sgd"):
-        runs = drops["drops"].query("method == @method")
-        if runs.empty:
-            parts.append(exact(np.nan, region=(0, None), label=f"{method} was not run"))
-        for task, part in runs.groupby("task", sort=False):
-            curves = (
-                part.pivot(index="seed", columns="epoch", values=v) for v in ("traj_kl", "drop")
-            )
-            parts.append(rank_correlation(*curves, region=(0, None), label=f"{method}, {task}"))
-    return parts
+    def evidence(part):
+        curves = (part.pivot(index="seed", columns="epoch", values=v) for v in ("traj_kl", "drop"))
+        return rank_correlation(*curves, region=(0, None))
+
+    table = drops["drops"]
+    return [
+        part
+        for method in (arm, "sgd")
+        for part in per_group(where(table, method=method), ["method", "task"], evidence)
+    ]
 
 
 @study.claim(
@@ -453,22 +444,12 @@ def bounds_the_drop(drops, *, arm):
     decided_at="full",
 )
 def mesa_close(runs, memory, *, arm):
-    def compare(part, lam, label):
-        values = by_seed(part, arm, "test_acc", lam), by_seed(part, "saf", "test_acc", lam)
-        return paired_difference(*values, region=(-0.02, 0.02), label=label)
-
-    few, many = memory["memory"].query("method == @arm").sort_values("samples")["bytes"]
+    few, many = where(memory["memory"], method=arm).sort_values("samples")["bytes"]
     growth = exact(many / few, region=(1, 1), label="bytes for 2n samples / for n")
-    return [*each_pair(runs["runs"], compare, noisy=True), growth]
-
-
-def lines(table, x, y, title, color="method"):
-    """Means over seeds as lines, a panel for each task."""
-    axis = alt.Y(f"mean({y}):Q", title=title, scale=alt.Scale(zero=False))
-    base = alt.Chart(table[["task", color, x, y]]).mark_line(point=True)
-    panels = alt.Facet("task:N", columns=2)
-    chart = base.encode(x=f"{x}:Q", y=axis, color=f"{color}:N", facet=panels)
-    return chart.resolve_scale(x="independent", y="independent")
+    close = beside(
+        runs["runs"], "test_acc", paired_difference, (arm, "saf"), region=(-0.02, 0.02), noisy=True
+    )
+    return [*close, growth]
 
 
 @study.figure(
@@ -476,33 +457,30 @@ def lines(table, x, y, title, color="method"):
 )
 def sharpness_path(descents):
     path = descents["path"].dropna(subset=["lambda_max"])
-    return lines(path, "epoch", "lambda_max", "lambda_max")
+    return charts.band(path, "epoch", "lambda_max", "method", panel="task")
 
 
 @study.figure(
     "Accuracy against cost",
-    caption="Forward plus twice the backward sample-passes of the whole training; the bars span "
-    "the seeds. saf_shuffled pulls towards the past outputs of another sample, a mere confidence "
-    "penalty: where it does as well, the sample's own past is not what helps.",
+    caption="Forward plus twice the backward sample-passes of the whole training; bars are 95 % "
+    "intervals over seeds. saf_shuffled pulls towards the past outputs of another sample, a mere "
+    "confidence penalty: where it does as well, the sample's own past is not what helps.",
 )
 def accuracy_cost(runs):
     table = runs["runs"].assign(passes=lambda t: t["fwd_passes"] + 2 * t["bwd_passes"])
-    base = alt.Chart(table[["task", "method", "passes", "test_acc"]])
-    x = alt.X("passes:Q", title="sample-passes")
-    y = alt.Y("test_acc:Q", title="test accuracy", scale=alt.Scale(zero=False))
-    points = base.mark_point(filled=True).encode(x, alt.Y("mean(test_acc):Q"), color="method:N")
-    bars = base.mark_errorbar(extent="stdev").encode(x, y, color="method:N")
-    return (points + bars).facet("task:N", columns=2).resolve_scale(y="independent")
+    return charts.points(
+        table, "passes", "test_acc", "method", panel="task", x_title="sample-passes"
+    )
 
 
 @study.figure("Accuracy against lambda", caption="Mean over seeds; lambda 0 is SGD.")
 def accuracy_lambda(runs):
     families = runs["runs"]["method"].str.rpartition("_")[0]
     table = runs["runs"].assign(family=families)
-    curves = table[families.isin(["saf", "mesa", "saf_shuffled"])]
-    sgd = table[table["method"] == "sgd"].assign(lam=0.0)
+    curves = where(table, family=["saf", "mesa", "saf_shuffled"])
+    sgd = where(table, method="sgd").assign(lam=0.0)
     both = pd.concat([curves, *(sgd.assign(family=f) for f in curves["family"].unique())])
-    return lines(both, "lam", "test_acc", "test accuracy", color="family")
+    return charts.band(both, "lam", "test_acc", "family", panel="task", x_title="lambda")
 
 
 @study.figure(
@@ -511,8 +489,9 @@ def accuracy_lambda(runs):
 )
 def slices(flatness):
     table = flatness["slices"].dropna()
-    lowest = table.groupby(["task", "method", "seed"])["loss"].transform("min")
-    return lines(table.assign(rise=table["loss"] - lowest), "step", "rise", "rise of the loss")
+    lowest = table.groupby(RUN)["loss"].transform("min")
+    table = table.assign(rise=table["loss"] - lowest)
+    return charts.band(table, "step", "rise", "method", panel="task", y_title="rise of the loss")
 
 
 @study.figure(
@@ -520,7 +499,14 @@ def slices(flatness):
     caption="lambda_max over that of SGD of the same seed where both trainings first reach a loss.",
 )
 def matched_sharpness(drops):
-    return lines(drops["matched"], "loss_level", "ratio", "lambda_max / SGD's")
+    return charts.band(
+        drops["matched"],
+        "loss_level",
+        "ratio",
+        "method",
+        panel="task",
+        y_title="lambda_max / SGD's",
+    )
 
 
 @study.figure(
@@ -529,9 +515,6 @@ def matched_sharpness(drops):
     "lambda_max (negative where the trajectory loss merely falls with the learning rate).",
 )
 def correlations(drops):
-    long = drops["correlations"].melt(
-        ["task", "method", "seed"], ["with_drop", "with_lambda_max"], "what", "rho"
-    )
-    ticks = alt.Chart(long.dropna()).mark_tick()
-    panels = alt.Facet("task:N", columns=2)
-    return ticks.encode(x="rho:Q", y="method:N", color="what:N", facet=panels)
+    kinds = ["with_drop", "with_lambda_max"]
+    long = drops["correlations"].melt(RUN, kinds, "what", "rho")
+    return charts.scatter(long, "rho", "method", "what", panel="task")

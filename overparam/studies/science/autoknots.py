@@ -13,8 +13,8 @@ from pydantic import model_validator
 from scipy.interpolate import CubicSpline
 
 from overparam.datasets import RandomFunction, random_function, read_table
-from overparam.evidence import discordant, exact, mean, proportion, worst
-from overparam.measure import spline_violation, violation_curve
+from overparam.evidence import discordant, exact, mean, per_group, proportion, where, worst
+from overparam.measure import CallCounter, spline_violation, violation_curve
 from overparam.reporting import charts
 from overparam.science import (
     autoknots,
@@ -25,10 +25,20 @@ from overparam.science import (
     projected_profile,
     thin_table,
 )
-from overparam.study import DataFile, Factory, Field, OneOf, Paper, Study, StudyConfig, permuted
-from overparam.study.loading import load_object
+from overparam.study import (
+    DataFile,
+    Factory,
+    Field,
+    OneOf,
+    Paper,
+    Study,
+    StudyConfig,
+    load_object,
+    permuted,
+)
 from overparam.theory import sigma_bar_hernquist, sigma_bar_nfw, sigma_hernquist, sigma_nfw
 
+# Functions with their intervals.
 FIXED = {
     "exp": (np.exp, 0, 5),
     "runge": (lambda x: 1 / (1 + 25 * x**2), -1, 1),
@@ -36,9 +46,10 @@ FIXED = {
     "tanh": (lambda x: np.tanh(50 * (x - 0.3)) + 1.5, 0, 1),
     "sqrt": (lambda x: np.sqrt(x + 1e-3), 0, 1),
 }
+# Surface density Sigma, and its mean inside R.
 HALOS = {"nfw": (sigma_nfw, sigma_bar_nfw), "hernquist": (sigma_hernquist, sigma_bar_hernquist)}
 RADII = (1e-2, 1e2)
-DRAWS = 10_000
+DRAWS = 10_000  # the most in a seed, so that no two seeds share one
 FOUR_POINT_REL = 1e-6  # it takes ten times the knots: smaller tolerances are left out
 RANDOM = ("cosines", "rbf", "plateaus")
 SEARCHES = {
@@ -85,11 +96,10 @@ class Config(StudyConfig):
             "grid_points": 100_001,
         },
     }
+    needs: ClassVar = {"own": ("own_function",)}
 
     @model_validator(mode="after")
-    def _own(self):
-        if "own" in self.families and self.own_function is None:
-            raise ValueError("families=own needs own_function, FILE.py:f")
+    def _search_and_interval_are_there(self):
         if "adaptive" not in self.methods:
             raise ValueError("methods must hold adaptive: plain grids get as many knots as it")
         if not self.own_interval[0] < self.own_interval[1]:
@@ -126,6 +136,7 @@ def batches(config):
 
 
 def searched(config):
+    """Every batch by every search."""
     return [{**cell, "method": method} for cell in batches(config) for method in config.methods]
 
 
@@ -149,6 +160,7 @@ def functions(*, family, seed, draws, own_interval, own_scale):
 
 
 def callable_of(row, own_function):
+    """The function that a row of ``functions`` describes."""
     if row.family in RANDOM:
         return RandomFunction(row.family, json.loads(row.params))
     if row.family == "halo":
@@ -159,6 +171,7 @@ def callable_of(row, own_function):
 
 
 def timed(search, *arguments, **options):
+    """What a call returns, and its seconds."""
     start = time.perf_counter()
     return search(*arguments, **options), time.perf_counter() - start
 
@@ -266,27 +279,14 @@ def mean_inside_error(row, knots, sigma, grid):
 @study.evaluate(volatile=("f_seconds", "wall_s"))
 def costs():
     """Work of the search beside that of a function which is an integral, counted and timed."""
+    density = CallCounter(lambda r: 1 / (r * (1 + r) ** 2))
+    integrated = CallCounter(lambda u: projected_profile(density, np.exp(u)))
+    closed = CallCounter(lambda u: sigma_nfw(np.exp(u)))
     rows = []
-    for name in ("quad", "closed form"):
-        spent = {"calls": 0, "seconds": 0.0}
-
-        def density(r, spent=spent):
-            spent["calls"] += 1
-            return 1 / (r * (1 + r) ** 2)
-
-        def sigma(u, name=name, spent=spent, density=density):
-            start = time.perf_counter()
-            if name == "quad":
-                values = projected_profile(density, np.exp(u))
-            else:
-                values = sigma_nfw(np.exp(u))
-                spent["calls"] += u.size
-            spent["seconds"] += time.perf_counter() - start
-            return values
-
-        result, seconds = timed(autoknots, sigma, *np.log(RADII), 1e-4)
-        refitted = sum(sweep.knots for sweep in result.history) + len(result.x)
-        rows.append((name, result.n_eval, spent["calls"], refitted, spent["seconds"], seconds))
+    for name, f, inner in (("quad", integrated, density), ("closed form", closed, closed)):
+        found, seconds = timed(autoknots, f, *np.log(RADII), 1e-4)
+        refitted = sum(sweep.knots for sweep in found.history) + len(found.x)
+        rows.append((name, found.n_eval, inner.calls, refitted, f.seconds, seconds))
     columns = ["f", "n_eval", "density_calls", "knots_refitted", "f_seconds", "wall_s"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -314,10 +314,10 @@ def thinned(table, *, named_rels, own_scale, n0):
     )
 
 
-def worst_ratio(found, arm, rel, family):
+def worst_ratio(errors, method, rel, family):
     """Largest error over tolerance of each function."""
-    chosen = (found["method"] == arm) & (found["rel"] == rel) & (found["family"] == family)
-    return found[chosen].set_index(["seed", "function_id"])["max_ratio"].sort_index()
+    fits = where(errors["errors"], method=method, rel=rel, family=family)
+    return fits.set_index(["seed", "function_id"])["max_ratio"].sort_index()
 
 
 @study.claim(
@@ -328,9 +328,8 @@ def worst_ratio(found, arm, rel, family):
     control="uniform",
 )
 def meets_tolerance(errors, *, arm):
-    found = errors["errors"]
     return [
-        worst(worst_ratio(found, arm, rel, "fixed"), region=(None, most), label=f"rel {rel:g}")
+        worst(worst_ratio(errors, arm, rel, "fixed"), region=(None, most), label=f"rel {rel:g}")
         for rel, most in ((1e-4, 1), (1e-6, 1), (1e-8, 3))
     ]
 
@@ -344,18 +343,17 @@ def meets_tolerance(errors, *, arm):
     decided_at="full",
 )
 def meets_tolerance_at_random(errors, *, arm):
-    found = errors["errors"]
-    found = found[(found["method"] == arm) & (found["rel"] == 1e-5)]
-    parts = []
-    for family in RANDOM:
-        draws = found[found["family"] == family]
-        violated, points = int((draws["max_ratio"] > 1).sum()), draws["frac_violating"]
-        share = f"{family}: draws with a violation"
-        parts += [
+    def evidence(fits):
+        draws = where(fits, method=arm)
+        violated = int((draws["max_ratio"] > 1).sum())
+        share, points = "draws with a violation", "points in violation"
+        return [
             proportion(violated, len(draws), region=(None, 0.15), label=share),
-            mean(points, region=(None, 1e-3), label=f"{family}: points in violation"),
+            mean(draws["frac_violating"], region=(None, 1e-3), label=points),
         ]
-    return parts
+
+    fits = where(errors["errors"], rel=1e-5, family=RANDOM)
+    return per_group(fits, "family", evidence)
 
 
 @study.claim(
@@ -366,14 +364,14 @@ def meets_tolerance_at_random(errors, *, arm):
     control="uniform",
 )
 def knots_where_needed(errors, *, arm, named_rels):
-    found = errors["errors"]
     gains = pd.concat(
-        worst_ratio(found, "uniform", rel, "fixed") / worst_ratio(found, arm, rel, "fixed")
+        worst_ratio(errors, "uniform", rel, "fixed") / worst_ratio(errors, arm, rel, "fixed")
         for rel in named_rels
-    )
+    ).reset_index()
     return [
-        worst(gains.xs(name, level="function_id"), region=(least, None), label=f"gain on {name}")
+        worst(found["max_ratio"], region=(least, None), label=f"gain on {name}")
         for name, least in (("tanh", 20), ("sqrt", 1000))
+        for found in [where(gains, function_id=name)]
     ]
 
 
@@ -398,11 +396,10 @@ def uses_every_evaluation(errors, *, arm):
     decided_at="full",
 )
 def refinement_repairs(errors, *, arm):
-    found = errors["errors"]
     return [
         discordant(
-            worst_ratio(found, "adaptive", 1e-5, family) > 1,
-            worst_ratio(found, arm, 1e-5, family) > 1,
+            worst_ratio(errors, "adaptive", 1e-5, family) > 1,
+            worst_ratio(errors, arm, 1e-5, family) > 1,
             region=(None, 0.5),
             label=f"{family}: share that gets worse",
         )
@@ -417,9 +414,8 @@ def refinement_repairs(errors, *, arm):
     control="R",
 )
 def tabulates_halos(errors, *, arm):
-    found = errors["errors"]
-    found = found[(found["method"] == "adaptive") & (found["rel"] == 1e-4)]
-    chosen = found[found["function_id"].isin([f"{name} in {arm}" for name in HALOS])]
+    halos = [f"{name} in {arm}" for name in HALOS]
+    chosen = where(errors["errors"], method="adaptive", rel=1e-4, function_id=halos)
     return [
         worst(chosen["max_rel"], region=(None, 1e-4), label="relative error"),
         worst(chosen["n_eval"], region=(None, 130), label="evaluations"),
@@ -441,36 +437,32 @@ def search_is_cheap(costs, *, arm):
 
 @study.figure("Where the knots go", caption="tanh(50 (x - 0.3)) + 1.5 at rel 1e-4, by sweep.")
 def knots_by_sweep(errors):
-    knots = errors["placed"]
-    knots = knots[(knots["function_id"] == "tanh") & (knots["rel"] == 1e-4)]
-    shown = knots[["x", "y", "sweep_added"]]
+    knots = where(errors["placed"], function_id="tanh", rel=1e-4)
     color = alt.Color("sweep_added:Q", title="sweep", scale=alt.Scale(scheme="viridis"))
-    return alt.Chart(shown).mark_point().encode(x="x:Q", y=alt.Y("y:Q", title="f(x)"), color=color)
+    chart = alt.Chart(knots[["x", "y", "sweep_added"]]).mark_point()
+    return chart.encode(x="x:Q", y=alt.Y("y:Q", title="f(x)"), color=color)
 
 
 @study.figure("Error over tolerance along x", caption="rel 1e-4, no refinement; above 1 misses.")
 def error_along_x(errors):
-    curves = errors["curves"]
+    curves = where(errors["curves"], rel=1e-4)
     shown = charts.lines(
-        curves[(curves["rel"] == 1e-4) & (curves["ratio"] > 0)], "x", "ratio", "function_id",
-        log_y=True, x_title="(x - a) / (b - a)", y_title="error / tolerance",
+        curves[curves["ratio"] > 0], "x", "ratio", "function_id", log_y=True,
+        x_title="(x - a) / (b - a)", y_title="error / tolerance",
     )  # fmt: skip
     return shown + charts.reference_line(1)
 
 
 @study.figure("Knots against tolerance", caption="A cubic spline needs rel^(-1/4).")
 def knots_against_tolerance(errors):
-    fits = errors["errors"]
-    chosen = fits["family"].isin(["fixed", "halo"]) & (fits["method"] == "adaptive")
-    return charts.lines(fits[chosen], "rel", "n_knots", "function_id", log_x=True, log_y=True)
+    fits = where(errors["errors"], family=["fixed", "halo"], method="adaptive")
+    return charts.lines(fits, "rel", "n_knots", "function_id", log_x=True, log_y=True)
 
 
 @study.figure("Gain over a uniform grid", caption="Error of the grid over ours; 1 is no gain.")
 def gains(errors):
-    fits = errors["errors"]
-    table = fits[fits["family"] == "fixed"].pivot_table(
-        index=["function_id", "rel"], columns="method", values="max_ratio"
-    )
+    fits = where(errors["errors"], family="fixed")
+    table = fits.pivot_table(index=["function_id", "rel"], columns="method", values="max_ratio")
     gain = (table["uniform"] / table["adaptive"]).rename("gain").reset_index()
     shown = charts.lines(gain, "rel", "gain", "function_id", log_x=True, log_y=True)
     return shown + charts.reference_line(1)
@@ -478,12 +470,10 @@ def gains(errors):
 
 @study.figure("Violations with and without refinement", caption="Random functions, rel 1e-5.")
 def violations(errors):
-    fits = errors["errors"]
-    random = fits["family"].isin(RANDOM) & (fits["rel"] == 1e-5)
-    shown = fits[random & fits["method"].isin(["adaptive", "refine1"])]
-    return charts.histogram(
-        shown, "max_ratio", "method", log_x=True, title="largest error / tolerance"
-    ) + charts.reference_line(1, axis="x")
+    shown = where(errors["errors"], family=RANDOM, rel=1e-5, method=["adaptive", "refine1"])
+    title = "largest error / tolerance"
+    counts = charts.histogram(shown, "max_ratio", "method", log_x=True, title=title)
+    return counts + charts.reference_line(1, axis="x")
 
 
 @study.figure("Rows of the table that are needed", caption="Share to keep at each tolerance.")

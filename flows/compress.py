@@ -1,0 +1,135 @@
+"""The flow ``compress``: the user's own model through many compressors, and what came out."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import flow
+
+from flows.study import Settings, StudyRun, WorkerCount, run_study
+from flows.wishes import Wish
+from overparam.compress.frontier import CELL, choice_of
+from overparam.datasets import read_schema
+from overparam.errors import BadInput, ConfigError
+from overparam.store import ArtifactRef, Store, Tables, write_folders
+from overparam.studies import load
+from overparam.studies.own.compress import Config, try_inputs
+from overparam.study import StepRecord
+
+STUDY = "compress"
+PREPARATION = "preparation.json"
+
+
+@flow(name="compress", persist_result=False)
+def compress(
+    settings: Settings = {},  # noqa: B006 - Prefect shows the default in its form; never mutated
+    store: str | None = None,
+    workers: WorkerCount = 1,
+    fresh: bool = False,
+) -> StudyRun:
+    """Compress a model in many ways, measure every exported file, and say which suits a budget.
+
+    Args:
+        settings: config fields: model and data, or a sample; methods, ratios, bits, budget
+        store: address of the store, empty for the default
+        workers: worker processes at once, one torch thread each
+        fresh: run every step again, whatever is stored
+
+    Raises:
+        BadInput, StoreError: nothing has run.
+        StepsFailed: a step failed; what did not need it ran, and the report shows what there is.
+    """
+    check(settings)
+    return run_study(STUDY, "quick", settings, store, workers, "cpu", Wish(fresh=fresh))
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Check model, weights, data and budget as far as that needs no training.
+
+    Raises:
+        ConfigError: names the field, the value and what is allowed.
+    """
+    config = Config.for_profile("quick", settings)
+    try:
+        try_inputs(config)
+    except (ValueError, TypeError, ImportError, OSError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def outcome(run: StudyRun, store: Store) -> dict[str, Any]:
+    """What came out of a run, as the command line's JSON."""
+    front = _tables(run, store, "front")
+    measured = _tables(run, store, "measured")
+    cells = [] if measured is None else [_cell_row(row) for row in _rows(measured["cells"])]
+    failed = [
+        _cell_row({**record.cell, "state": record.state, "reason": record.error})
+        for record in run.steps
+        if record.step == "compressed" and record.state in ("failed", "skipped")
+    ]
+    choice = None if front is None else choice_of(front["front"])
+    return {
+        "dense": {} if measured is None else _row(_rows(measured["dense"])[0]),
+        "cells": [*cells, *failed],
+        "front": [] if front is None else _rows(front["front"]),
+        "pick": None if choice is None else choice.cell,
+        "answer": run.answer,
+        "report": run.report,
+        "flow_run_id": run.flow_run_id,
+    }
+
+
+def pick(run: StudyRun, store: Store, folder: Path) -> list[Path]:
+    """Write the files of the chosen model, and how its inputs are prepared and classes named.
+
+    Raises:
+        BadInput: nothing meets the budget, or the run did not get that far.
+    """
+    front, study = _tables(run, store, "front"), load(STUDY)
+    choice = None if front is None else choice_of(front["front"])
+    if choice is None:
+        raise BadInput(f"there is no model to write to {folder}: {run.answer or 'a step failed'}")
+    plan = study.plan("quick", **run.config)
+    wanted = [
+        cell
+        for cell in plan.cells_of(study.steps["compressed"])
+        if dict(cell.values) == choice.cell
+    ]
+    write_folders(store.read(plan.ref(wanted[0])), "files", folder)
+    samples = _tables(run, store, "samples")
+    if samples is not None:
+        facts = read_schema(samples)
+        told = {name: facts[name] for name in ("kind", "classes", "inputs", "preparation")}
+        (folder / PREPARATION).write_text(json.dumps(told, indent=2), encoding="utf-8")
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _tables(run: StudyRun, store: Store, step: str) -> Tables | None:
+    for record in run.steps:
+        if record.step == step and record.state in ("completed", "cached"):
+            return store.read(ArtifactRef(record.study, record.step, record.key))
+    return None
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{str(name): _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    """A measured row with the two latencies under one name."""
+    ratios = {size: row.pop(f"latency_{size}", None) for size in ("1", "64")}
+    return {**row, "latency_ratio": ratios}
+
+
+def _cell_row(row: dict[str, Any]) -> dict[str, Any]:
+    cell = {name: row.get(name) for name in CELL}
+    return _row({**cell, **row})
+
+
+__all__ = ["STUDY", "StepRecord", "check", "compress", "outcome", "pick"]

@@ -1,0 +1,17 @@
+"""Structured pruning at random, the baseline of the others."""
+
+from torch import nn
+
+from overparam.compress.registry import compressor
+from overparam.compress.structured import EXAMPLES, prune_channels
+from overparam.datasets import Batches
+from overparam.training import Task
+
+
+@compressor("Remove channels and attention heads at random.")
+def channels_random(
+    model: nn.Module, *, ratio: float, data: Batches, task: Task, seed: int
+) -> nn.Module:
+    """See :func:`overparam.compress.structured.prune_structured`."""
+    inputs, _ = data.take(EXAMPLES)
+    return prune_channels(model, inputs, ratio=ratio, importance="random", task=task, seed=seed)

@@ -1,0 +1,17 @@
+"""Rounding to the nearest of evenly spaced levels, one scale per output channel."""
+
+from functools import partial
+
+from torch import nn
+
+from overparam.compress.packing import check_bits
+from overparam.compress.quantisation_grid import minmax_grid
+from overparam.compress.quantise_model import round_to_nearest
+from overparam.compress.registry import compressor
+
+
+@compressor("Round weights to the nearest level, a scale per output channel.", finetune=False)
+def nearest(model: nn.Module, *, bits: int) -> nn.Module:
+    """Symmetric levels over the whole range of each channel; see ``minmax_grid``."""
+    check_bits(bits)
+    return round_to_nearest(model, partial(minmax_grid, bits=bits))
