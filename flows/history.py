@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import TypeAdapter
+from upath import UPath
+
 from overparam.errors import BadInput
 from overparam.store import Store
 from overparam.store.files import entry_names, put
@@ -18,10 +21,11 @@ class RunRecord:
 
     Attributes:
         id: the flow run's id.
-        name: what was asked for: a study's name, or the path of a study file.
+        name: what was asked for: a study's name, or the absolute path of a study file.
         settings: the config fields that were overridden.
         run: what the command line's JSON says of the run.
         written: when it ended, ISO 8601 in UTC.
+        number: counts the records of a store, so that a clock set back does not change their order.
     """
 
     id: str
@@ -30,6 +34,12 @@ class RunRecord:
     settings: Mapping[str, Any]
     run: Mapping[str, Any]
     written: str
+    number: int = 0
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """By what records are sorted."""
+        return self.number, self.written
 
     @property
     def verdicts(self) -> dict[str, Mapping[str, Any]]:
@@ -50,12 +60,16 @@ class VerdictChange:
         return f"{self.study}: {self.claim}: {self.before} → {self.after}"
 
 
+_RECORD = TypeAdapter(RunRecord)
+
+
 def record_run(
     store: Store, run_id: str, name: str, settings: Mapping[str, Any], run: Mapping[str, Any]
 ) -> RunRecord:
     """Keep the record of a run under ``ROOT/runs``."""
     made = datetime.now(UTC).isoformat()
-    record = RunRecord(run_id, name, str(run["profile"]), dict(settings), dict(run), made)
+    number = 1 + max((other.number for other in records(store)), default=0)
+    record = RunRecord(run_id, name, str(run["profile"]), dict(settings), dict(run), made, number)
     put(store.root / "runs" / f"{run_id}.json", json.dumps(asdict(record)).encode())
     return record
 
@@ -64,9 +78,15 @@ def records(store: Store) -> Iterator[RunRecord]:
     """The records in the store, newest first; files that are none are passed over."""
     found = []
     for name in entry_names(store.root / "runs"):
-        with suppress(ValueError, TypeError, KeyError, FileNotFoundError):
-            found.append(RunRecord(**json.loads((store.root / "runs" / name).read_bytes())))
-    yield from sorted(found, key=lambda record: record.written, reverse=True)
+        with suppress(ValueError, TypeError, KeyError, FileNotFoundError, IsADirectoryError):
+            found.append(_read(store.root / "runs" / name))
+    yield from sorted(found, key=lambda record: record.order, reverse=True)
+
+
+def _read(file: UPath) -> RunRecord:
+    record = _RECORD.validate_json(file.read_bytes())
+    _ = record.verdicts, record.run["study"]  # what every reader asks for
+    return record
 
 
 def find_record(store: Store, run_id: str) -> RunRecord:
@@ -89,7 +109,7 @@ def previous(store: Store, record: RunRecord) -> RunRecord | None:
     same = (
         other
         for other in records(store)
-        if other.written < record.written
+        if other.order < record.order
         and other.run["study"] == record.run["study"]
         and other.profile == record.profile
         and dict(other.settings) == dict(record.settings)

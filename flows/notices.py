@@ -1,6 +1,6 @@
-"""Tell who watches: verdicts that changed become an event and a table in the Prefect UI."""
+"""Tell who watches, in the Prefect UI: verdicts that changed, and how a night went."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prefect.artifacts import create_table_artifact
 from prefect.events import emit_event
@@ -28,3 +28,12 @@ def announce(changes: Sequence[VerdictChange]) -> None:
             key="verdicts-changed",
             description="Verdicts that differ from those of the run before.",
         )
+
+
+def publish_overview(profile: str, rows: Sequence[Mapping[str, str]]) -> None:
+    """A table artifact of one run of many studies: a row per study."""
+    create_table_artifact(
+        table=[dict(row) for row in rows],
+        key=f"reproduce-{profile}",
+        description=f"What became of each study, profile {profile}.",
+    )

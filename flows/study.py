@@ -3,9 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from prefect import flow
+from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.utilities.annotations import quote
 from pydantic import Field
@@ -16,14 +20,17 @@ from flows.notices import announce
 from flows.scheduling import run_units
 from flows.wishes import Wish
 from overparam.reporting import Report, failed_report
-from overparam.store import Store, pinned_by_run
+from overparam.store import Store, StoreError, pinned_by_run
 from overparam.studies import find, load
 from overparam.study import StepRecord, artifact_refs, make_plan
-from tasks import Context, Run, report, workers
+from tasks import Context, Run, as_setting, report, steps_are_limited, workers
 
 Profile = Literal["quick", "full"]
 Settings = dict[str, Any]
 WorkerCount = Annotated[int, Field(ge=1, le=256)]
+
+NAME_CHARACTERS = 80
+"""A run's name in the UI: longer ones push its state out of sight."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class StudyRun:
     report: str
     tasks: int
     changes: Sequence[VerdictChange] = field(default=())
+    answer: str = ""
 
     @property
     def failed(self) -> list[StepRecord]:
@@ -70,8 +78,18 @@ class StepsFailed(RuntimeError):
 
 
 def _run_name() -> str:
-    parameters = flow_run.parameters
-    return f"{parameters['study']} · {parameters['profile']}"
+    """``parameter-sharing · quick · seeds=3``; of a study file its name, not its folder."""
+    given = flow_run.parameters
+    name = given["study"]
+    words = [
+        Path(name).stem if name.endswith(".py") else name,
+        given["profile"],
+        *(f"{field}={as_setting(value)}" for field, value in given["settings"].items()),
+        *(["fresh"] if given["fresh"] else []),
+        *([f"from {given['from_step']}"] if given["from_step"] else []),
+        *(f"only {field}={value}" for field, value in given["only"].items()),
+    ]
+    return shorten(" · ".join(words), NAME_CHARACTERS, placeholder=" ...")
 
 
 @flow(name="study", flow_run_name=_run_name, persist_result=False)
@@ -123,6 +141,7 @@ def run_study(
     store = Store.open(store_address)
     store.check_writable()
     run_id = str(flow_run.id or "")
+    _tag(run_id, {entry.theme, profile})
     run = Run(
         module=entry.module,
         study=entry.study,
@@ -138,7 +157,7 @@ def run_study(
         workers(worker_count, preload) as pool,
         display.run(plan, pool),
     ):
-        context = Context(run, plan, store, pool, wish.forced(plan))
+        context = Context(run, plan, store, pool, wish.forced(plan), steps_are_limited())
         records = run_units(context, display, wish.wants)
         made = _report(context, records, run_id)
     result = StudyRun(
@@ -150,15 +169,30 @@ def run_study(
         steps=[*records, made.record],
         verdicts=made.verdicts,
         report=made.page,
+        answer=made.answer,
         tasks=len(plan.units) + 1,
     )
-    record = record_run(store, run_id, entry.module, settings, result.to_dict())
+    again = str(Path(name).absolute()) if name.endswith(".py") else name
+    try:
+        record = record_run(store, run_id, again, settings, result.to_dict())
+    except (StoreError, OSError):
+        if result.failed:  # the steps have told of the same full disk already
+            raise StepsFailed([result]) from None
+        raise
     changes = changed_verdicts(previous(store, record), record)
     announce(changes)
     result = replace(result, changes=changes)
     if result.failed:
         raise StepsFailed([result])
     return result
+
+
+def _tag(run_id: str, tags: set[str]) -> None:
+    """Add tags to a flow run, so that the UI's lists can be narrowed to a theme or a profile."""
+    with get_client(sync_client=True) as client:
+        known = set(client.read_flow_run(UUID(run_id)).tags)
+        if not tags <= known:
+            client.update_flow_run(UUID(run_id), tags=sorted(known | tags))
 
 
 def _report(context: Context, records: Sequence[StepRecord], run_id: str) -> Report:

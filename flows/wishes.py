@@ -6,7 +6,7 @@ from typing import Any
 
 from overparam.errors import BadInput
 from overparam.study import Cell, Plan
-from overparam.study.steps import nearest
+from overparam.study.signature import nearest
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,27 @@
 """What can go wrong with a study, by who can mend it."""
 
+LONGEST_SAID = 2000
+"""Characters of an error's own words that a message repeats."""
+
+
+def said(error: BaseException) -> str:
+    """Type and words of an error that somebody else's code raised, at a length to be read.
+
+    Example:
+        >>> said(ValueError("no such place"))
+        'ValueError: no such place'
+        >>> len(said(ValueError("x" * 10**6)))
+        2039
+    """
+    name = type(error).__name__
+    try:
+        words = str(error)
+    except Exception:
+        words = "(its message raises an error itself)"
+    if len(words) > LONGEST_SAID:
+        words = f"{words[:LONGEST_SAID]} ... ({len(words):,} characters)"
+    return f"{name}: {words}" if words else name
+
 
 class BadInput(Exception):
     """What the user gave is not allowed; the message says what is. Nothing has run."""

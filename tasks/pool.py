@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
@@ -24,6 +24,7 @@ from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
+from overparam.errors import said
 from overparam.store import Store
 from overparam.studies import load_from
 from overparam.study import Plan, StepFailed, StepRecord, Unit, make_plan, run_unit
@@ -244,14 +245,21 @@ def _work(request: Request, told: Path) -> list[StepRecord]:
     cells = tuple(plan.cells[index] for index in request.cells)
     if request.keys != tuple(plan.key(cell) for cell in cells):
         raise StepFailed(f"{unit.name}: the code changed while the run was going; start it again")
-    return run_unit(
-        plan,
-        Unit(unit.step, cells),
-        Store.open(run.store),
-        fresh=request.fresh,
-        device=run.device,
-        progress=partial(_report, told),
-    )
+    try:
+        return run_unit(
+            plan,
+            Unit(unit.step, cells),
+            Store.open(run.store),
+            fresh=request.fresh,
+            device=run.device,
+            progress=partial(_report, told),
+        )
+    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        # Only the step can have raised it: workers ignore Ctrl-C. The parent would obey it.
+        raise StepFailed(f"{unit.name}: {said(error)}") from None
+    except StepFailed as error:
+        # Without what it came from, which would travel as text of any length and is not shown.
+        raise StepFailed(str(error)) from None
 
 
 @lru_cache(maxsize=8)
@@ -283,6 +291,11 @@ def _report(
 
 
 def _tell(told: Path, progress: Progress) -> None:
+    with suppress(OSError):  # a full disk for temporary files is no reason to end a training
+        _put(told, progress)
+
+
+def _put(told: Path, progress: Progress) -> None:
     new = told.with_suffix(f".{os.getpid()}")
     new.write_text(json.dumps(asdict(progress)))
     new.replace(told)

@@ -2,13 +2,16 @@
 
 import json
 import shlex
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas import State, TaskRun
 from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import exponential_backoff
@@ -35,7 +38,7 @@ from overparam.study import (
 )
 from overparam.study.execution import installed_versions
 from overparam.study.steps import STAGES
-from tasks.artifacts import ProgressArtifact, publish_report, publish_tables
+from tasks.artifacts import AGAIN, ProgressArtifact, publish_report, publish_tables
 from tasks.cache import cached_state
 from tasks.pool import Pending, Request, Run, StepTimeout, WorkerDied, Workers
 
@@ -48,17 +51,30 @@ STEP_LIMIT = "overparam-steps"
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What every task of one run is given; ``forced`` cells run whatever is stored."""
+    """What every task of one run is given; ``forced`` cells run whatever is stored.
+
+    ``limited``: the server has a limit on steps at once, which every step asks for a slot.
+    """
 
     run: Run
     plan: Plan
     store: Store
     workers: Workers
     forced: frozenset[Cell] = frozenset()
+    limited: bool = False
 
     def forces(self, unit: Unit) -> bool:
         """Whether a unit runs whatever is stored."""
         return not self.forced.isdisjoint(unit.cells)
+
+
+def steps_are_limited() -> bool:
+    """Whether the server has a limit on steps at once, over all runs that report to it."""
+    with get_client(sync_client=True) as client:
+        try:
+            return client.read_global_concurrency_limit_by_name(STEP_LIMIT).active
+        except ObjectNotFound:
+            return False
 
 
 def is_io_error(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -173,8 +189,7 @@ def _in_worker(context: Context, unit: Unit, *, fresh: bool) -> None:
     plan, store = context.plan, context.store
     cells = unit.cells if fresh else missing_cells(plan, unit, store)
     request = Request.of(context.run, plan, Unit(unit.step, cells), fresh=fresh)
-    # A limit of this name, if the server has one, holds for all runs that report to it.
-    with concurrency(STEP_LIMIT, occupy=1):
+    with concurrency(STEP_LIMIT, occupy=1) if context.limited else nullcontext():
         _wait(context.workers.submit(request, unit.step.timeout), ProgressArtifact(unit))
     for cell in cells:
         forget_failure(store, plan.ref(cell))
@@ -199,13 +214,12 @@ def _remember(context: Context, cell: Cell, error: Exception) -> str:
 def _wait(pending: Pending, artifact: ProgressArtifact) -> None:
     while pending.wait(POLL_SECONDS) is None:
         artifact.show(pending.progress)
-    artifact.show(pending.progress)
+    artifact.close(pending.progress)
 
 
 def _message(context: Context, unit: Unit, cause: str) -> str:
     """Study, step, cell, cause, and the command that runs again what is missing."""
-    again = rerun_command(context.run)
-    return f"{_with_name(unit, cause)}\nRun again what is missing: {again}"
+    return f"{_with_name(unit, cause)}\n{AGAIN}{rerun_command(context.run)}"
 
 
 def _with_name(unit: Unit, cause: str) -> str:
@@ -218,11 +232,11 @@ def rerun_command(run: Run) -> str:
     named = run.module if run.module.endswith(".py") else run.study
     words = ["overparam", "run", named, "--profile", run.profile, "--store", run.store]
     for name, value in json.loads(run.overrides).items():
-        words += ["--set", f"{name}={_as_setting(value)}"]
+        words += ["--set", f"{name}={as_setting(value)}"]
     return shlex.join(words)
 
 
-def _as_setting(value: Any) -> str:
+def as_setting(value: Any) -> str:
     """A value as ``--set`` reads it back: ``1,2`` for a plain list, else JSON."""
     if isinstance(value, str):
         return value
@@ -239,15 +253,18 @@ def report(name: str, context: Context, records: list[StepRecord], flow_run_id: 
 
     The state holds the :class:`Report`.
     """
+    command = rerun_command(context.run)
     made = make_report(
         context.plan,
         context.store,
         records,
         flow_run_id=flow_run_id,
-        command=rerun_command(context.run),
+        command=command,
         fresh=bool(context.forced),
     )
-    publish_report(context.plan.study.name, made.verdicts, made.page)
+    publish_report(context.plan, records, made, command=command)
     if made.record.state == "cached":
-        return Completed(name="Cached", message=f"in the store under {made.record.key}", data=made)
+        return Completed(
+            name="Cached", message=f"in the store under {made.record.key[:8]}", data=made
+        )
     return made

@@ -134,15 +134,16 @@ def _free_port() -> int:
 
 def _start_server(home: Path) -> dict[str, str | int]:
     port = _free_port()
+    url = f"http://127.0.0.1:{port}/api"
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            [*PREFECT_SERVER, "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
+            [*PREFECT_SERVER, "start", "--host", "127.0.0.1", "--port", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
+            env={**os.environ, "PREFECT_UI_API_URL": url},
         )
-    url = f"http://127.0.0.1:{port}/api"
     deadline = time.monotonic() + SERVER_START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:

@@ -376,12 +376,34 @@ def test_series_are_paired_by_their_index():
 
 
 @pytest.mark.parametrize(
+    "found",
+    [
+        mean([], region=UP),
+        worst([], region=UP),
+        proportion(0, 0, region=UP),
+        difference([1, 2], [], region=UP),
+        difference([], [1, 2], region=UP),
+        paired_difference([1.0, 2.0], [], region=UP),
+        paired_difference(pd.Series([], dtype=float), pd.Series([1.0], [7]), region=UP),
+        ratio([], [1.0, 2.0], region=(1, None)),
+        discordant([], [], region=UP),
+        discordant(pd.Series([], dtype=bool), pd.Series([True]), region=UP),
+    ],
+    ids=lambda found: found.method,
+)
+def test_what_was_not_measured_at_all_is_undefined_and_missing(found):
+    assert found.missing and not found.defined and found.n is None
+    assert not found.inside and not found.outside
+    assert found.note in ("nothing was measured", "0 of 0 pairs discordant")
+    other = ratio([1.0, 1.1, 1.2], [1, 1, 1], region=(0.5, None))
+    good = other if found.scale == "log" else mean([1.0, 1.1, 1.2], region=UP)
+    assert judge(found, good).verdict == "void"  # the control is as good as it gets
+    assert judge(good, found).verdict == "void" and judge(found, found).verdict == "void"
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
-        (
-            lambda: mean([], region=UP),
-            r"x must hold one value per seed, got shape \(0,\)",
-        ),
         (lambda: mean([[1.0]], region=UP), "x must hold one value per seed"),
         (lambda: mean(3.0, region=UP), "x must hold one value per seed"),
         (lambda: mean(["a"], region=UP), "x must hold numbers, got list"),
@@ -389,11 +411,11 @@ def test_series_are_paired_by_their_index():
             lambda: paired_difference([1, 2], [1], region=UP),
             "paired by seed, got 2 and 1 values",
         ),
-        (lambda: difference([1], [], region=UP), "b must hold one value"),
         (lambda: ratio([1, 2], [1, 0], region=UP), "b must be positive .* got 0.0"),
         (lambda: ratio([1, 2], [1, 1], region=(0, 1)), "must have positive ends"),
         (lambda: proportion(3, 2, region=UP), r"successes must lie in 0\.\.2, got 3"),
-        (lambda: proportion(0, 0, region=UP), "trials must be at least 1"),
+        (lambda: proportion(0, -1, region=UP), "trials must be at least 0"),
+        (lambda: proportion(1, 0, region=UP), r"successes must lie in 0\.\.0, got 1"),
         (lambda: proportion(0.5, 2, region=UP), "successes must be a whole number"),
         (lambda: proportion(1, math.nan, region=UP), "trials must be a whole number"),
         (

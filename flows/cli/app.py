@@ -1,24 +1,28 @@
 """The Typer application and what its exit status means.
 
 Exit status: 0 when everything ran (whatever the verdicts), 1 when a step failed, 2 for bad
-arguments, 130 when interrupted. Heavy libraries are imported inside commands: ``overparam list``
-needs neither torch nor prefect.
+arguments, 130 when interrupted, 143 when ended by SIGTERM. Heavy libraries are imported inside
+commands: ``overparam list`` needs neither torch nor prefect.
 """
 
 import os
+import signal
 import sys
 import traceback
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
-from flows.cli import catalogue, operating, reports, running, server, store
+from flows.cli import catalogue, compressing, operating, reports, running, server, store
 from overparam import __version__
 from overparam.errors import BadInput, DeclarationError
 
 FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
+TERMINATED = 143
+GOES_ON = "what was finished is stored, the same command goes on from there"
 
 app = typer.Typer(
     name="overparam",
@@ -50,6 +54,7 @@ app.command("list")(catalogue.list_studies)
 app.command("show")(catalogue.show)
 app.command("run")(running.run)
 app.command("reproduce")(running.reproduce)
+app.command("compress")(compressing.compress)
 app.command("why")(running.why)
 app.command("rerun")(operating.rerun)
 app.command("compare")(operating.compare)
@@ -72,8 +77,13 @@ def main() -> None:
         # Prefect reads this when it is imported: its log goes to the UI; what failed is told at the
         # end of a run, in our own words.
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         status = app(standalone_mode=False)
+    except SystemExit as end:
+        if end.code == TERMINATED:
+            _say(f"ended by SIGTERM; {GOES_ON}")
+        raise
     except typer.TyperException as error:
         if reason := error.format_message():  # none where the help has been shown instead
             _say(" ".join(reason.split()))
@@ -88,14 +98,19 @@ def main() -> None:
             sys.exit(FAILED)
         sys.exit(USAGE)
     if status == INTERRUPTED:
-        _say("interrupted; what was finished is stored, the same command goes on from there")
+        _say(f"interrupted; {GOES_ON}")
     sys.exit(status)
 
 
-def _usage_errors() -> tuple[type[Exception], ...]:
-    from overparam.store import StoreError
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """Unwind as Ctrl-C does, so that workers end and nothing stays pinned."""
+    sys.exit(TERMINATED)
 
-    return (BadInput, DeclarationError, StoreError)
+
+def _usage_errors() -> tuple[type[Exception], ...]:
+    from overparam.store import StoreError, StoreNameError
+
+    return (BadInput, DeclarationError, StoreError, StoreNameError)
 
 
 def _say(text: str) -> None:

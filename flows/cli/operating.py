@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.options import (
-    DeviceOption,
     EphemeralOption,
     JsonOption,
     StoreOption,
@@ -32,7 +31,9 @@ def rerun(
     ] = [],  # noqa: B006 - Typer reads the default; never mutated
     store: StoreOption = None,
     workers: WorkersOption = None,
-    device: DeviceOption = "cpu",
+    device: Annotated[
+        str | None, typer.Option(help="Where torch computes.", show_default="as recorded")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run everything again.")] = False,
     ephemeral: EphemeralOption = False,
     as_json: JsonOption = False,
@@ -50,31 +51,31 @@ def rerun(
         overparam rerun 1a2b3c4d --from trained --only seed=3
     """
     from flows.recorded import recorded_parameters
+    from flows.reproduce import reproduce
     from flows.study import StepsFailed, StudyRun, study
 
     cells = dict(_name_and_value(text) for text in only)
     found = recorded_parameters(flow_run, store, ephemeral=ephemeral)
+    if found.many and (from_step or cells):
+        raise BadInput(
+            f"{flow_run} is a run of many studies; --from and --only take the run of one of them"
+        )
 
     def start() -> list[StudyRun]:
-        runs: list[StudyRun] = []
-        for name, profile, settings in found.studies:
-            try:
-                runs.append(
-                    study(  # type: ignore[call-overload]
-                        name,
-                        profile,
-                        settings,
-                        found.store,
-                        worker_count(workers),
-                        device,
-                        fresh,
-                        from_step,
-                        cells,
-                    )
+        place = (found.store, worker_count(workers), device or found.device, fresh)
+        try:
+            if found.many:
+                return reproduce(  # type: ignore[call-overload]
+                    found.studies, found.theme, found.profile, *place
                 )
-            except StepsFailed as failure:
-                runs += failure.runs
-        return runs
+            (name,) = found.studies
+            return [
+                study(  # type: ignore[call-overload]
+                    name, found.profile, found.settings, *place, from_step, cells
+                )
+            ]
+        except StepsFailed as failure:
+            return list(failure.runs)
 
     run_and_tell(start, found.store, ephemeral=ephemeral, as_json=as_json)
 
@@ -113,6 +114,10 @@ def compare(
 
 
 def serve(
+    studies: Annotated[
+        list[str] | None,
+        typer.Argument(help="Studies with a form of their own.", show_default="all"),
+    ] = None,
     store: StoreOption = None,
     workers: WorkersOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Flow runs at once, of all deployments.")] = 1,
@@ -135,11 +140,16 @@ def serve(
 
     Starts the local server if no API is configured. SIGTERM and Ctrl-C stop it gracefully.
 
-    Example: overparam serve --nightly "30 2 * * *"
+    Examples:
+
+        overparam serve --nightly "30 2 * * *"
+
+        overparam serve my_study.py --nightly "" --weekly ""
     """
     from flows.serving import serve_deployments
 
     serve_deployments(
+        studies or [],
         store=store,
         workers=worker_count(workers),
         limit=limit,

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,7 +22,7 @@ from flows.cli.options import (
     VerboseOption,
     WorkersOption,
 )
-from overparam.errors import BadInput
+from overparam.errors import BadInput, DeclarationError
 from overparam.studies import find, load
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def run(
         overparam run parameter-sharing --profile full --workers 2 --json
     """
     chosen = [
-        (name, dict(load(name).config.parse_setting(text) for text in settings)) for name in studies
+        (_absolute(name), dict(load(name).config.parse_setting(text) for text in settings))
+        for name in studies
     ]
     for name, overrides in chosen:
         load(name).config.for_profile(profile.value, overrides)
@@ -98,6 +99,8 @@ def reproduce(
 ) -> None:
     """Re-run many studies; one that fails does not stop the others.
 
+    A study whose extra is not installed is skipped, and the pip line told.
+
     Examples:
 
         overparam reproduce --all
@@ -108,7 +111,8 @@ def reproduce(
     if sum([bool(named), theme is not None, everything]) != 1:
         raise BadInput("reproduce takes names of studies, or --theme, or --all")
     for name in named:
-        find(name)
+        with suppress(DeclarationError):  # told as that study's failure; the others run
+            find(name)
 
     def start() -> "list[StudyRun]":
         from flows.reproduce import reproduce as flow
@@ -153,22 +157,38 @@ def why(
             typer.echo(f"             {change}")
 
 
+def _absolute(name: str) -> str:
+    """A study file by its absolute path, so that it is found again from anywhere."""
+    return os.path.abspath(name) if name.endswith(".py") else name
+
+
 def worker_count(workers: int | None) -> int:
     return workers or os.cpu_count() or 1
 
 
 def run_and_tell(
-    start: "Callable[[], list[StudyRun]]", store: str | None, *, ephemeral: bool, as_json: bool
+    start: "Callable[[], list[StudyRun]]",
+    store: str | None,
+    *,
+    ephemeral: bool,
+    as_json: bool,
+    tell: "Callable[[list[StudyRun], Api | None], None] | None" = None,
 ) -> None:
-    """Run flows against an API, print what came out, and exit with its status."""
+    """Run flows against an API, print what came out, and exit with its status.
+
+    Args:
+        tell: prints what came out, where that is not a list of verdicts.
+    """
     from overparam.store import Store
 
     Store.open(store)
-    with _api(ephemeral) as api, _display(quiet=as_json):
+    with _api(ephemeral) as api, _display(quiet=as_json), _kept_for_json(as_json):
         runs = start()
         if ephemeral:
             _wait_for_records(runs)
-    if as_json:
+    if tell is not None:
+        tell(runs, api)
+    elif as_json:
         typer.echo(json.dumps({"runs": [run.to_dict() for run in runs]}, indent=2))
     else:
         from flows.cli.tables import print_runs
@@ -205,10 +225,30 @@ def _display(*, quiet: bool) -> Iterator[None]:
         current_display.reset(token)
 
 
+@contextmanager
+def _kept_for_json(as_json: bool) -> Iterator[None]:
+    """Keep standard output for the JSON: what steps, their workers and libraries print goes beside.
+
+    By file descriptor, since workers and C code know no ``sys.stdout`` of ours.
+    """
+    if not as_json:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
 def _wait_for_records(runs: "Sequence[StudyRun]") -> None:
     from flows.server import wait_for_records
 
-    for run in runs:
+    for run in filter(lambda run: run.flow_run_id, runs):
         if not wait_for_records(run.flow_run_id, run.tasks):
             print(
                 f"overparam: not all task runs of {run.study} reached the ephemeral server",

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.compare import Comparison
+from flows.reproduce import WHOLE
 from flows.study import StudyRun, summary
 from overparam.reporting import Recorded, recorded_verdicts
 from overparam.reporting.words import interval, number, region
@@ -34,6 +35,10 @@ def print_runs(runs: Sequence[StudyRun], api: "Api | None") -> None:
         for error in dict.fromkeys(record.error for record in run.failed):
             text = Text.assemble(("failed ", "red"), error)
             console.print(text, highlight=False, soft_wrap=True)
+        for record in run.steps:
+            if record.state == "skipped" and record.step == WHOLE:
+                text = Text.assemble(("skipped ", "yellow"), record.error)
+                console.print(text, highlight=False, soft_wrap=True)
         for change in run.changes:
             console.print(f"[yellow]changed[/yellow] {change}", highlight=False, soft_wrap=True)
         console.print(summary(run), highlight=False)
@@ -44,7 +49,9 @@ def print_runs(runs: Sequence[StudyRun], api: "Api | None") -> None:
             console.print(f"In the Prefect UI: {address}", highlight=False, soft_wrap=True)
     if len(runs) > 1:
         failed = [run.study for run in runs if run.failed]
+        skipped = [run.study for run in runs if [r.state for r in run.steps] == ["skipped"]]
         tail = f"; failed: {', '.join(failed)}" if failed else ""
+        tail += f"; skipped: {', '.join(skipped)}" if skipped else ""
         console.print(f"{len(runs)} studies{tail}", highlight=False)
 
 
@@ -127,3 +134,46 @@ def _side(value: Any) -> str:
         return _with_interval(value)
     text = "–" if value is None else str(value)
     return text if len(text) < 32 else f"{text[:12]}…"
+
+
+def print_front(found: Mapping[str, Any]) -> None:
+    """Print compressed models, those that keep the budget first, and the answer."""
+    console = Console()
+    dense, metric = found["dense"], found["metric"]
+    table = Table(title="compressed, measured on the exported files", title_justify="left")
+    table.add_column("")
+    for column in ("method", "format"):
+        table.add_column(column)
+    for column in (f"test {metric}", "over seeds", "bytes", "× smaller", "× faster", "FLOPs"):
+        table.add_column(column, justify="right")
+    if dense:
+        table.add_row(
+            "",
+            "dense",
+            dense["format"],
+            number(dense[metric]),
+            "",
+            *_sizes(dense, dense),
+            style="dim",
+        )
+    for row in found["front"]:
+        mark = "→" if row["chosen"] else "✓" if row["meets"] else ""
+        spread = interval(row["low"], row["high"]) if row["n"] > 1 else ""
+        table.add_row(
+            mark, row["label"], row["format"], number(row[metric]), spread, *_sizes(row, dense)
+        )
+    console.print(table)
+    for row in found["cells"]:
+        if row.get("state") != "completed":
+            cell = ", ".join(f"{n}={row[n]}" for n in ("method", "ratio", "bits") if row[n])
+            console.print(f"{row['state']} {cell}: {row['reason']}", highlight=False)
+    console.print(f"[bold]{found['answer']}[/bold]", highlight=False)
+
+
+def _sizes(row: Mapping[str, Any], dense: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    return (
+        f"{row['bytes']:,.0f}",
+        f"{dense['bytes'] / row['bytes']:.1f}",
+        f"{1 / row['latency']:.1f}",
+        number(row["flops"]),
+    )

@@ -9,6 +9,7 @@ from overparam.evidence._comparisons import (
 from overparam.evidence._evidence import Evidence, Region, Scale
 from overparam.evidence._level import confidence_level, current_level
 from overparam.evidence._summaries import exact, mean, proportion, worst
+from overparam.evidence._tables import by_seed, per_group, where
 from overparam.evidence._trends import (
     loglog_slope,
     loglog_slopes,
@@ -23,6 +24,7 @@ __all__ = [
     "Region",
     "Scale",
     "Verdict",
+    "by_seed",
     "confidence_level",
     "current_level",
     "difference",
@@ -33,9 +35,11 @@ __all__ = [
     "loglog_slopes",
     "mean",
     "paired_difference",
+    "per_group",
     "proportion",
     "rank_correlation",
     "rank_correlations",
     "ratio",
+    "where",
     "worst",
 ]

@@ -34,7 +34,8 @@ def paired_difference(
         level: confidence level, the current one by default.
 
     Raises:
-        ValueError: different lengths or index sets, a seed that occurs twice, no data.
+        ValueError: different lengths or index sets, a seed that occurs twice. (A sample without any
+            value was not measured, and leaves the effect undefined.)
 
     >>> evidence = paired_difference([3.0, 4.0, 5.5], [1.0, 2.0, 3.0], region=(1, None))
     >>> round(evidence.effect, 4), evidence.method
@@ -62,7 +63,7 @@ def difference(
     :func:`paired_difference`, which is the sharper of the two.
 
     Raises:
-        ValueError: a sample that is empty, not one-dimensional or not numeric.
+        ValueError: a sample that is not one-dimensional or not numeric.
     """
     first, second = sample(a, "a"), sample(b, "b")
     interval = difference_interval(first, second, checked_level(level))
@@ -137,7 +138,7 @@ def discordant(
     differing = int(np.count_nonzero(first != second))
     note = f"{differing} of {first.size} pairs discordant"
     if differing == 0:
-        interval = Interval(math.nan, 0.0, 1.0, "Clopper-Pearson")
+        interval = Interval(math.nan, 0.0, 1.0, "Clopper-Pearson", missing=not first.size)
     else:
         only_b = int(np.count_nonzero(second > first))
         interval = proportion_interval(only_b, differing, checked_level(level))

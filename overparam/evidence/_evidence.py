@@ -22,7 +22,8 @@ class Evidence:
         scale: where the interval was computed and where effects are compared; "log" for ratios.
         method: how the interval was obtained ("paired t", "Clopper-Pearson", "BCa", "exact", ...).
         note: what a reader must know about the data (values that are not finite, say).
-        missing: nothing was measured: every value is NaN. A control of this kind has not failed.
+        missing: nothing was measured: there is no value, or each is NaN. A control of this kind has
+            not failed.
 
     Raises:
         ValueError: a region that is open on both sides, reversed or not finite; an interval that

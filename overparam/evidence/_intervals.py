@@ -12,6 +12,7 @@ FloatArray = NDArray[np.float64]
 # Fewer values are too few to resample; with more the two intervals agree and the bootstrap's
 # n x n jackknife only costs time.
 BCA_SIZES = range(30, 5_001)
+NOTHING = "nothing was measured"
 _RESAMPLES = (9_999, 999_999)
 _BATCH_ELEMENTS = 2_000_000
 
@@ -64,7 +65,7 @@ def difference_interval(a: FloatArray, b: FloatArray, level: float) -> Interval:
     30 to 5,000 values. Degenerate data as in :func:`mean_interval`.
     """
     method = "Welch t"
-    both = np.concatenate([a, b])
+    both = np.concatenate([a, b]) if a.size and b.size else np.empty(0)
     if (undefined := undefined_interval(both, method)) is not None:
         return undefined
     start, spread = _span(both)
@@ -95,8 +96,10 @@ def proportion_interval(successes: int, trials: int, level: float) -> Interval:
     r"""Clopper-Pearson interval of a binomial probability (Biometrika 26, 1934).
 
     Quantiles :math:`(1 \mp level)/2` of Beta(k, n-k+1) and Beta(k+1, n-k); its coverage is at
-    least ``level`` whatever the probability.
+    least ``level`` whatever the probability. Without a trial the probability is undefined.
     """
+    if not trials:
+        return Interval(math.nan, 0.0, 1.0, "Clopper-Pearson", NOTHING, True)
     tail = (1 - level) / 2
     k, n = successes, trials
     low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, tail))
@@ -108,8 +111,11 @@ def undefined_interval(x: FloatArray, method: str) -> Interval | None:
     """The answer for values that define no mean; ``None`` when they do define one.
 
     They do not when one of them is not finite, or when they span more than a float can hold. Where
-    all of them are NaN nothing was measured at all: the interval is marked as missing.
+    there are none, or all of them are NaN, nothing was measured at all: the interval is marked as
+    missing.
     """
+    if not x.size:
+        return Interval(math.nan, -math.inf, math.inf, method, NOTHING, True)
     bad = int(np.count_nonzero(~np.isfinite(x)))
     if bad:
         note = f"{bad} of {x.size} values not finite"

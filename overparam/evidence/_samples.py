@@ -9,9 +9,9 @@ from overparam.evidence._intervals import FloatArray
 
 
 def sample(values: ArrayLike, name: str) -> FloatArray:
-    """``values`` as float64 (n,), n >= 1; ValueError that names the argument otherwise."""
+    """``values`` as float64 (n,); ValueError that names the argument otherwise."""
     array = _floats(values, name)
-    if array.ndim != 1 or array.size == 0:
+    if array.ndim != 1:
         raise ValueError(f"{name} must hold one value per seed, got shape {array.shape}")
     return array
 
@@ -28,8 +28,11 @@ def pair(a: ArrayLike, b: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Two samples whose i-th values belong together.
 
     Two pandas Series are matched by their index (the seeds), which must hold the same labels once
-    each; anything else is matched by position.
+    each; anything else is matched by position. A sample that is empty was not measured, and leaves
+    no pairs.
     """
+    if 0 in (np.size(a), np.size(b)):
+        return np.empty(0), np.empty(0)
     if _is_series(a) and _is_series(b):
         b = _aligned(a, b)
     first, second = sample(a, "a"), sample(b, "b")

@@ -22,25 +22,28 @@ def evidence_of(
     label: str,
     scale: Scale = "linear",
 ) -> Evidence:
-    """The interval with its region; on the log scale it comes in logarithms and is raised here."""
+    """The interval with its region; on the log scale it comes in logarithms and is raised here.
+
+    ``n = 0`` (nothing was measured) becomes ``None``.
+    """
     effect, low, high, method, note, missing = interval
     if scale == "log":
         effect, low, high = _exp(effect), _exp(low), _exp(high)
         if not 0 < effect < math.inf:
             effect, note = math.nan, note or "ratio beyond what a float can hold"
-    return Evidence(effect, low, high, n, region, label, scale, method, note, missing)
+    return Evidence(effect, low, high, n or None, region, label, scale, method, note, missing)
 
 
 def mean(x: ArrayLike, *, region: Region, label: str = "", level: float | None = None) -> Evidence:
     """Mean over seeds with its t interval, BCa bootstrap from n = 30 on.
 
     Args:
-        x: one value per seed, (n,).
+        x: one value per seed, (n,); without any the mean is undefined.
         region: where the mean must lie for the claim to hold.
         level: confidence level, the current one by default.
 
     Raises:
-        ValueError: ``x`` is empty, not one-dimensional or not numeric.
+        ValueError: ``x`` is not one-dimensional or not numeric.
 
     >>> evidence = mean([0.9, 1.0, 1.1], region=(0.5, None))
     >>> evidence.n, evidence.inside
@@ -61,18 +64,18 @@ def proportion(
     """Share of successes in independent trials, with its Clopper-Pearson interval.
 
     Trials must be independent: draws or seeds, not the test examples of one trained model pooled
-    over seeds (there, take the mean of the per-seed shares).
+    over seeds (there, take the mean of the per-seed shares). Without a trial it is undefined.
 
     Raises:
-        ValueError: no trials, a count that is not whole, or more successes than trials.
+        ValueError: a count that is not whole or negative, or more successes than trials.
     """
     counts = []
     for name, count in (("successes", successes), ("trials", trials)):
         if not math.isfinite(count) or int(count) != count:
             raise ValueError(f"{name} must be a whole number, got {count!r}")
         counts.append(int(count))
-    if counts[1] < 1:
-        raise ValueError(f"trials must be at least 1, got {trials!r}")
+    if counts[1] < 0:
+        raise ValueError(f"trials must be at least 0, got {trials!r}")
     if not 0 <= counts[0] <= counts[1]:
         raise ValueError(f"successes must lie in 0..{counts[1]}, got {successes!r}")
     interval = proportion_interval(counts[0], counts[1], checked_level(level))
@@ -94,10 +97,11 @@ def worst(x: ArrayLike, *, region: Region, label: str = "") -> Evidence:
     """The one of ``x`` (n,) that lies farthest out of the region, or nearest to leaving it.
 
     For "every case meets the bound": the maximum against an upper bound, the minimum against a
-    lower one. A deterministic finding; values that are not finite leave it undefined.
+    lower one. A deterministic finding; values that are not finite leave it undefined, and so does
+    there being none.
 
     Raises:
-        ValueError: ``x`` is empty, not one-dimensional or not numeric.
+        ValueError: ``x`` is not one-dimensional or not numeric.
     """
     values = sample(x, "x")
     lo, hi = checked_region(region)

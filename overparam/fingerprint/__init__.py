@@ -3,6 +3,7 @@
 from overparam.fingerprint._cache import default_cache_folder
 from overparam.fingerprint._errors import FingerprintError
 from overparam.fingerprint._lint import Problem, lint
+from overparam.fingerprint._parse import parse
 from overparam.fingerprint._tree import Fingerprint, SourceTree, changed_parts
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "changed_parts",
     "default_cache_folder",
     "lint",
+    "parse",
 ]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from overparam.fingerprint._bindings import Binder, Scope
 from overparam.fingerprint._imports import executed_imports
 from overparam.fingerprint._methods import READING_METHODS, changes_container
+from overparam.fingerprint._parse import parse_expression
 
 
 def stem(node: ast.expr) -> tuple[ast.Name, list[str], bool] | None:
@@ -270,7 +271,7 @@ class References(ast.NodeVisitor):
         self.visit(node)
         for text in _forward_references(node):
             try:
-                parsed = ast.parse(text, mode="eval").body
+                parsed = parse_expression(text)
             except SyntaxError:
                 continue
             for inner in ast.walk(parsed):

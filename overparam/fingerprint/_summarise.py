@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from overparam.fingerprint._effects import expression_effects, statement_effects
 from overparam.fingerprint._errors import FingerprintError
 from overparam.fingerprint._imports import executed_imports, imported_names
+from overparam.fingerprint._parse import parse
 from overparam.fingerprint._references import References
 from overparam.fingerprint._summary import TOP, Decorator, Summary, Unit
 from overparam.fingerprint._syntax import canonicalise, text_hash
@@ -23,7 +24,7 @@ def summarise(source: bytes, *, package: str, file: str) -> Summary:
         FingerprintError: the file is not valid Python.
     """
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         raise FingerprintError(f"{file}:{line}: not valid Python: {error}") from None

@@ -2,7 +2,8 @@
 
 Everything is aggregated or thinned here, so that a chart carries few rows. Lines differ in dashes
 and points in shape as well as in colour. What the functions return are Altair charts: layer them
-with ``+``, put them side by side with ``|``.
+with ``+``, put them side by side with ``|``. With ``panel`` a chart is drawn once per value of a
+column (a task, a model), with axes of its own and the series of all; such a chart can't be layered.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +14,7 @@ import pandas as pd
 from overparam.reporting.encodings import (
     axis_encodings,
     given,
+    in_panels,
     plain_table,
     series_encodings,
     tooltip_fields,
@@ -28,6 +30,7 @@ __all__ = [
     "histogram",
     "intervals",
     "lines",
+    "points",
     "reference_line",
     "scatter",
     "thinned",
@@ -43,16 +46,18 @@ def band(
     y: str,
     color: str | None = None,
     *,
+    panel: str | None = None,
     log_x: bool = False,
     log_y: bool = False,
     x_title: str | None = None,
     y_title: str | None = None,
-) -> "alt.LayerChart":
+) -> "alt.LayerChart | alt.FacetChart":
     """Mean of ``y`` over the rows of one ``x`` (the seeds) as a line, :func:`intervals` as a band.
 
     Args:
         frame: one row per seed and value of ``x``.
         color: the column whose values are compared, by colour and dash.
+        panel: the column with a panel for each value.
         log_x, log_y: logarithmic axes; with ``log_y`` means and intervals are of the logarithm.
 
     Raises:
@@ -60,10 +65,8 @@ def band(
     """
     import altair as alt
 
-    means = intervals(frame, [x, *given(color)], y, log=log_y)
-    table = plain_table(means, x=x, y="mean", series=color, low="low", high="high", n="n")
+    base, table = _means(frame, x, y, color, panel, log=log_y)
     axes = axis_encodings(table, x_title or x, y_title or f"mean {y}", log_x, log_y)
-    base = alt.Chart(table)
     line = base.mark_line(point={"size": 36}).encode(
         **axes,
         **series_encodings(table, color, line=True, dash=True),
@@ -75,7 +78,56 @@ def band(
         y2="high:Q",
         **series_encodings(table, color, line=True),
     )
-    return spread + line if table["low"].notna().any() else alt.LayerChart(layer=[line])
+    chart = spread + line if table["low"].notna().any() else alt.LayerChart(layer=[line])
+    return in_panels(chart, panel)
+
+
+def points(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    color: str | None = None,
+    *,
+    panel: str | None = None,
+    log_x: bool = False,
+    log_y: bool = False,
+    x_title: str | None = None,
+    y_title: str | None = None,
+) -> "alt.LayerChart | alt.FacetChart":
+    """Mean of ``y`` over the rows of one ``x`` as a point, :func:`intervals` as a rule through it.
+
+    For methods of which each has a place of its own on ``x`` (a size, a cost); a curve over ``x``
+    is a :func:`band`. Arguments and errors as there.
+    """
+    import altair as alt
+
+    base, table = _means(frame, x, y, color, panel, log=log_y)
+    axes = axis_encodings(table, x_title or x, y_title or f"mean {y}", log_x, log_y)
+    point = base.mark_point(size=60).encode(
+        **axes,
+        **series_encodings(table, color, shape=True),
+        tooltip=tooltip_fields(table, x, y, color),
+    )
+    rule = base.mark_rule(opacity=0.5).encode(
+        x=axes["x"],
+        y=axes["y"].copy().field("low"),
+        y2="high:Q",
+        **series_encodings(table, color),
+    )
+    chart = rule + point if table["low"].notna().any() else alt.LayerChart(layer=[point])
+    return in_panels(chart, panel)
+
+
+def _means(
+    frame: pd.DataFrame, x: str, y: str, color: str | None, panel: str | None, *, log: bool
+) -> "tuple[alt.Chart, pd.DataFrame]":
+    import altair as alt
+
+    means = intervals(frame, given(x, color, panel), y, log=log)
+    table = plain_table(
+        means, x=x, y="mean", series=color, panel=panel, low="low", high="high", n="n"
+    )
+    return alt.Chart(table), table
 
 
 def lines(
@@ -85,11 +137,12 @@ def lines(
     color: str | None = None,
     *,
     each: str | None = None,
+    panel: str | None = None,
     log_x: bool = False,
     log_y: bool = False,
     x_title: str | None = None,
     y_title: str | None = None,
-) -> "alt.Chart":
+) -> "alt.Chart | alt.FacetChart":
     """One curve per value of ``color`` (and of ``each``, a seed say), thinned to fit a page.
 
     Raises:
@@ -97,11 +150,11 @@ def lines(
     """
     import altair as alt
 
-    groups = [*given(color), *given(each)]
+    groups = given(color, each, panel)
     curves = len(frame[groups].drop_duplicates()) if groups else 1
     thin = thinned(frame, x, groups, rows=max(2, LINE_ROWS // max(1, curves)), log=log_x)
-    table = plain_table(thin, x=x, y=y, series=color, each=each)
-    return (
+    table = plain_table(thin, x=x, y=y, series=color, each=each, panel=panel)
+    chart = (
         alt.Chart(table)
         .mark_line(opacity=0.6 if each else 1.0)
         .encode(
@@ -111,6 +164,7 @@ def lines(
             tooltip=tooltip_fields(table, x, y, color),
         )
     )
+    return in_panels(chart, panel)
 
 
 def scatter(
@@ -119,11 +173,12 @@ def scatter(
     y: str,
     color: str | None = None,
     *,
+    panel: str | None = None,
     log_x: bool = False,
     log_y: bool = False,
     x_title: str | None = None,
     y_title: str | None = None,
-) -> "alt.Chart":
+) -> "alt.Chart | alt.FacetChart":
     """A point per row.
 
     Raises:
@@ -131,8 +186,8 @@ def scatter(
     """
     import altair as alt
 
-    table = plain_table(frame, x=x, y=y, series=color)
-    return (
+    table = plain_table(frame, x=x, y=y, series=color, panel=panel)
+    chart = (
         alt.Chart(table)
         .mark_point()
         .encode(
@@ -141,6 +196,7 @@ def scatter(
             tooltip=tooltip_fields(table, x, y, color),
         )
     )
+    return in_panels(chart, panel)
 
 
 def bars(
@@ -158,7 +214,7 @@ def bars(
     """
     import altair as alt
 
-    means = intervals(frame, [category, *given(color)], value)
+    means = intervals(frame, given(category, color), value)
     table = plain_table(means, x=category, y="mean", series=color, low="low", high="high", n="n")
     table["x"] = table["x"].astype(str)
     axes = axis_encodings(table, category, title or f"mean {value}", False, False, zero=True)

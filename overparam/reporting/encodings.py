@@ -13,11 +13,13 @@ FEW_DECADES = 3
 MOST_TICKS = 8
 FLAT_LABELS = 44
 """Characters of category labels that stand side by side, on a phone as well."""
+PANEL = {"width": 280, "height": 180}
+PANELS_ABREAST = 2
 
 
 def given(*columns: str | None) -> list[str]:
-    """The names of the columns that are asked for."""
-    return [column for column in columns if column]
+    """The names of the columns that are asked for, once each."""
+    return list(dict.fromkeys(column for column in columns if column))
 
 
 def plain_table(frame: pd.DataFrame, **columns: str | None) -> pd.DataFrame:
@@ -74,7 +76,8 @@ def _scaled(channel: Any, values: pd.Series, log: bool, zero: bool) -> Any:
 
     if channel["type"] == "nominal":
         length = values.drop_duplicates().astype(str).str.len().add(2).sum()
-        return channel.axis(labelAngle=0 if length <= FLAT_LABELS else -30, labelOverlap=False)
+        flat = isinstance(channel, alt.Y) or length <= FLAT_LABELS
+        return channel.axis(labelAngle=0 if flat else -30, labelOverlap=False)
     if not log:
         return channel.scale(alt.Scale(zero=zero))
     channel = channel.scale(alt.Scale(type="log", nice=False, padding=6))
@@ -133,3 +136,14 @@ def tooltip_fields(table: pd.DataFrame, x: str, y: str, color: str | None) -> li
             is_float = pd.api.types.is_float_dtype(table[name])
             fields.append(field.format(".4~g") if is_float else field)
     return fields
+
+
+def in_panels(chart: Any, panel: str | None) -> Any:
+    """The chart once per value of its table's column ``panel``; ``None`` leaves it as it is."""
+    import altair as alt
+
+    if panel is None:
+        return chart
+    facet = alt.Facet("panel:N", title=panel, sort=None)
+    panels = chart.properties(**PANEL).facet(facet=facet, columns=PANELS_ABREAST)
+    return panels.resolve_scale(x="independent", y="independent")

@@ -1,13 +1,16 @@
-"""Draw the figures of a study: each becomes a Vega-Lite specification and a PNG."""
+"""Draw the figures of a study: each becomes a Vega-Lite specification and a PNG, or a table."""
 
 import json
+import numbers
 import traceback
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from overparam.reporting.theme import theme
+from overparam.reporting.words import number
 from overparam.store import Store
 from overparam.study import Figure, Plan, mending, step_tables
 
@@ -24,12 +27,13 @@ def draw_figures(plan: Plan, store: Store) -> pd.DataFrame:
     rows is a PNG only, and ``note`` says what its author can do.
 
     Returns:
-        One row per figure: title, caption, spec (JSON), png (bytes), error, note.
+        One row per figure: title, caption, spec (JSON), png (bytes), table (JSON: columns and
+        rows, where the figure is a data frame), error, note.
     """
     rows = []
     for figure in plan.study.figures:
         row = {"title": figure.title, "caption": figure.caption, "spec": "", "png": b""}
-        row |= {"error": "", "note": ""}
+        row |= {"table": "", "error": "", "note": ""}
         absent = [s.name for s in figure.inputs.values() if plan.lost.issuperset(plan.cells_of(s))]
         if absent:
             row["note"] = f"Not drawn: it needs {', '.join(absent)}, which did not complete."
@@ -41,16 +45,31 @@ def draw_figures(plan: Plan, store: Store) -> pd.DataFrame:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             row["error"] = f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
         rows.append(row)
-    columns = ["title", "caption", "spec", "png", "error", "note"]
+    columns = ["title", "caption", "spec", "png", "table", "error", "note"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def written_answer(plan: Plan, store: Store) -> str:
+    """The answer of a study without claims; empty where it declares none or a step is missing."""
+    for answer in plan.study.answers:
+        if all(not plan.lost.issuperset(plan.cells_of(s)) for s in answer.inputs.values()):
+            return str(_called(plan, store, answer))
+    return ""
+
+
+def _called(plan: Plan, store: Store, figure: Figure) -> Any:
+    inputs = [step_tables(plan, step, store) for step in figure.inputs.values()]
+    values = {name: plan.config.step_value(name) for name in figure.fields}
+    return mending(plan, store, lambda: figure.function(*inputs, **values))
 
 
 def _draw(plan: Plan, store: Store, figure: Figure) -> dict[str, Any]:
     import vl_convert
 
-    inputs = [step_tables(plan, step, store) for step in figure.inputs.values()]
-    values = {name: plan.config.step_value(name) for name in figure.fields}
-    spec = specification(mending(plan, store, lambda: figure.function(*inputs, **values)))
+    drawn = _called(plan, store, figure)
+    if isinstance(drawn, pd.DataFrame):
+        return {"table": json.dumps(_cells(drawn), ensure_ascii=False)}
+    spec = specification(drawn)
     png = vl_convert.vegalite_to_png(spec, config=theme(), scale=PNG_SCALE)
     rows = _data_rows(spec)
     if rows > MOST_ROWS:
@@ -60,6 +79,21 @@ def _draw(plan: Plan, store: Store, figure: Figure) -> dict[str, Any]:
         )
         return {"png": png, "note": note}
     return {"spec": json.dumps(spec), "png": png}
+
+
+def _cells(frame: pd.DataFrame) -> dict[str, Any]:
+    """A data frame as columns, which of them are numbers, and rows of text."""
+    numeric = [pd.api.types.is_numeric_dtype(frame[column]) for column in frame]
+    rows = [[_in_words(value) for value in row] for row in frame.itertuples(index=False, name=None)]
+    return {"columns": [str(column) for column in frame], "numeric": numeric, "rows": rows}
+
+
+def _in_words(value: Any) -> str:
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return number(None)
+    if isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_):
+        return f"{value:,}" if isinstance(value, numbers.Integral) else number(float(value))
+    return str(value)
 
 
 def specification(chart: Any) -> dict[str, Any]:

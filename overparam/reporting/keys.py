@@ -36,7 +36,7 @@ def report_parts(plan: Plan) -> dict[str, Any]:
         "cell": {},
         "verdicts": verdict_fingerprint(plan),
         "figures": [[figure.title, figure.caption] for figure in plan.study.figures],
-        **_read_by(plan, plan.study.figures),
+        **_read_by(plan, [*plan.study.figures, *plan.study.answers]),
         "drawing": plan.code_of(*drawing).digest,
     }
 

@@ -44,7 +44,7 @@ def page_html(content: "Content") -> str:
         plan=plan,
         study=plan.study,
         paper=plan.study.paper,
-        answer=answer(content.verdicts, titles, plan.profile, recorded),
+        answer=content.answer or answer(content.verdicts, titles, plan.profile, recorded),
         claims=[{**row, "panels": forest(row)} for row in content.verdicts],
         unjudged=[claim for claim in plan.study.claims if claim.name not in judged],
         figures=figures,
@@ -62,7 +62,8 @@ def page_html(content: "Content") -> str:
 def _figure(row: Mapping[str, Any]) -> dict[str, Any]:
     png = base64.b64encode(row["png"]).decode() if row["png"] else ""
     spec = responsive(json.loads(row["spec"])) if row["spec"] else None
-    return {**row, "spec": spec, "png": png}
+    table = json.loads(row["table"]) if row["table"] else None
+    return {**row, "spec": spec, "png": png, "table": table}
 
 
 def responsive(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from overparam.errors import StepFailed
-from overparam.reporting.figures import draw_figures
+from overparam.reporting.figures import draw_figures, written_answer
 from overparam.reporting.keys import STEP, page_name, report_parts, report_ref
 from overparam.reporting.page import write_page
 from overparam.reporting.recorded import Recorded, recorded_verdicts
@@ -27,11 +27,15 @@ from overparam.study.execution import installed_versions
 
 @dataclass(frozen=True)
 class Report:
-    """What the report stage leaves: verdict rows, the page's address, and the step's record."""
+    """What the report stage leaves: verdict rows, the page's address, and the step's record.
+
+    ``answer`` is the sentence of a study without claims, else empty.
+    """
 
     verdicts: list[dict[str, Any]]
     page: str
     record: StepRecord
+    answer: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Content:
         plan: the study, its config and cells.
         verdicts: rows of ``ClaimVerdict.to_dict``.
         recorded: the recorded full verdicts, by claim, where this profile leaves claims undecided.
-        figures: rows with title, caption, spec (Vega-Lite JSON), png (bytes), error, note.
+        figures: rows of :func:`draw_figures`.
+        answer: of a study without claims, else empty.
         records: what became of each cell in this run; empty when made from the store alone.
         command: runs the study again.
     """
@@ -51,6 +56,7 @@ class Content:
     verdicts: Sequence[Mapping[str, Any]]
     recorded: Mapping[str, Recorded]
     figures: Sequence[Mapping[str, Any]]
+    answer: str
     records: Sequence[StepRecord]
     command: str
     flow_run_id: str
@@ -93,6 +99,7 @@ def make_report(
         verdicts=verdicts,
         recorded=_recorded(plan, verdicts),
         figures=figures,
+        answer=tables["answer"]["text"][0],
         records=[*records, record],
         command=command,
         flow_run_id=flow_run_id,
@@ -102,7 +109,7 @@ def make_report(
     page = store.reports / plan.study.name / f"{page_name(plan)}.html"
     write_page(content, page)
     pin_for_page(store, page, [*artifact_refs(plan), ref])
-    return Report(verdicts, str(page), record)
+    return Report(verdicts, str(page), record, content.answer)
 
 
 def _compute(plan: Plan, store: Store, ref: ArtifactRef) -> Manifest:
@@ -128,7 +135,9 @@ def _compute(plan: Plan, store: Store, ref: ArtifactRef) -> Manifest:
         "seconds": time.perf_counter() - started,
         "versions": installed_versions(),
     }
-    return store.write(ref, {"verdicts": verdicts, "figures": figures}, meta=meta)
+    answer = pd.DataFrame({"text": [written_answer(plan, store)]})
+    made = {"verdicts": verdicts, "figures": figures, "answer": answer}
+    return store.write(ref, made, meta=meta)
 
 
 def _recorded(plan: Plan, verdicts: Sequence[Mapping[str, Any]]) -> Mapping[str, Recorded]:

@@ -39,6 +39,7 @@ from overparam.study.execution import (
     record_of,
     run_unit,
 )
+from overparam.study.loading import load_object
 from overparam.study.plan import Cell, Plan, Unit, make_plan
 from overparam.study.sources import DataFile, Factory, PackageFile, Weights
 from overparam.study.steps import Step
@@ -74,6 +75,7 @@ __all__ = [
     "artifact_refs",
     "cached_records",
     "judge_claims",
+    "load_object",
     "make_plan",
     "mending",
     "missing_cells",

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import core_schema, to_jsonable_python
 
@@ -23,6 +30,7 @@ class OneOf:
     """Marks a string of a config that must be one of some names.
 
     Example:
+        >>> from typing import Annotated
         >>> Method = Annotated[str, OneOf(("mag", "snip"))]
     """
 
@@ -39,6 +47,15 @@ class StudyConfig(BaseModel):
 
     ``seed`` and ``seeds`` are inherited. A step that takes ``seeds`` receives the *tuple* of seeds
     (see :meth:`seed_values`), not their number.
+
+    Three class attributes say what a field's own type can't:
+
+    - ``profiles``: the fields that each profile sets;
+    - ``needs``: what a name in any list asks for: with ``{"own": ("own_file",)}`` a list that holds
+      ``own`` or ``own/mlp`` is refused unless ``own_file`` is given;
+    - ``within``: lists that must be part of another one: with ``{"reference_tasks": "tasks"}``,
+      where nothing is said of ``reference_tasks``, they are its default as far as ``tasks`` has
+      it, else the first of ``tasks``.
     """
 
     model_config = ConfigDict(
@@ -46,9 +63,36 @@ class StudyConfig(BaseModel):
     )
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"quick": {}, "full": {}}
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    within: ClassVar[Mapping[str, str]] = {}
 
     seed: int = Field(0, ge=0, le=10**9, description="root of all randomness")
     seeds: int = Field(5, ge=1, le=SEEDS_PER_ROOT, description="number of independent repetitions")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parts_follow_the_whole(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        filled = dict(data)
+        for name, whole in cls.within.items():
+            given = data.get(whole)
+            if name not in data and isinstance(given, list | tuple):
+                usual = cls.model_fields[name].get_default(call_default_factory=True)
+                filled[name] = [item for item in usual if item in given] or given[:1]
+        return filled
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> Self:
+        for name, whole in self.within.items():
+            if unknown := [v for v in getattr(self, name) if v not in getattr(self, whole)]:
+                raise ValueError(f"{name} holds {unknown}; allowed: those of {whole}")
+        for name, values in self:
+            for value in values if isinstance(values, list | tuple) else ():
+                wanted = self.needs.get(str(value).partition("/")[0], ())
+                if absent := [field for field in wanted if getattr(self, field) is None]:
+                    raise ValueError(f"{name}: {value} needs {' and '.join(absent)}")
+        return self
 
     def seed_values(self) -> tuple[int, ...]:
         """The seeds of the repetitions: the first k do not depend on how many there are.
@@ -121,6 +165,14 @@ class StudyConfig(BaseModel):
         if marker is not None and value is not None:
             return {"content": marker.digest(value)}
         return self.model_dump(mode="json", include={name})[name]
+
+    def cell_code(self, name: str, value: Any) -> Any:
+        """The fingerprint of the code that the value of a spread name names; ``None`` for most.
+
+        A config whose cells name registered methods overrides this, so that a method whose code
+        has changed runs again and the others do not.
+        """
+        return None
 
     def step_value(self, name: str) -> Any:
         """What a step receives for the field."""

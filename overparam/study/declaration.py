@@ -8,7 +8,9 @@ from typing import Any, overload
 
 from overparam.errors import DeclarationError
 from overparam.study.config import StudyConfig
-from overparam.study.steps import Each, Signature, Stage, Step, declare_step, nearest
+from overparam.study.signature import Signature, nearest
+from overparam.study.spread import Each
+from overparam.study.steps import Stage, Step, declare_step
 from overparam.study.verdicts import Claim, Permuted
 
 StepFunction = Callable[..., Any]
@@ -36,7 +38,7 @@ class Paper:
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """A titled function from tables to an Altair chart."""
+    """A titled function from tables to an Altair chart, or to a data frame shown as a table."""
 
     title: str
     function: Callable[..., Any]
@@ -67,14 +69,21 @@ class Declaration:
     steps: dict[str, Step] = field(default_factory=dict, init=False)
     claims: list[Claim] = field(default_factory=list, init=False)
     figures: list[Figure] = field(default_factory=list, init=False)
+    answers: list[Figure] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        for profile, values in self.config.profiles.items():
-            for name in values:
-                if name not in self.config.model_fields:
+        config = self.config
+        named = [
+            *((f"profile {key!r} sets", fields) for key, fields in config.profiles.items()),
+            *((f"needs: {key!r} asks for", fields) for key, fields in config.needs.items()),
+            *(("within names", pair) for pair in config.within.items()),
+        ]
+        for what, names in named:
+            for name in names:
+                if name not in config.model_fields:
                     raise DeclarationError(
-                        f"study {self.name!r}: profile {profile!r} sets {name!r}, not a config "
-                        f"field{nearest(name, self.config.model_fields)}"
+                        f"study {self.name!r}: {what} {name!r}, not a config "
+                        f"field{nearest(name, config.model_fields)}"
                     )
 
     def _stage(
@@ -116,9 +125,11 @@ class Declaration:
 
         Options (the same for :meth:`train`, :meth:`compress` and :meth:`evaluate`):
             each: ``{"cell name": "list field"}``, or a function of the config that lists the
-                cells: the step runs once per cell, with an artifact each.
-            batch: hand the step up to so many values of the last name in ``each`` at once; it
-                takes them under the list field's name and returns rows with the cell's column.
+                cells: the step runs once per cell, with an artifact each. A list of such: their
+                cells are combined, each with each. A cell name that only says which cells of an
+                input belong to the step's own need not be taken.
+            batch: hand the step up to so many values of the last list field in ``each`` at once;
+                it takes them under the field's name and returns rows with the cell's column.
             partial: the step can live with cells that failed.
             reads: ``{"parameter": step of another study}``.
             timeout: seconds after which a run in a worker is ended.
@@ -201,16 +212,34 @@ class Declaration:
     def figure(
         self, title: str, *, caption: str = ""
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Declare a figure: a function of tables (and config fields) that gives a chart."""
+        """Declare a figure: a function of tables (and config fields) that gives a chart.
+
+        It may give a data frame instead, which the page shows as a table.
+        """
 
         def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-            signature = Signature.of(function)
-            inputs = signature.resolve_inputs(self.steps)
-            signature.check_names(self.config)
-            self.figures.append(Figure(title, function, inputs, signature.names, caption))
+            self.figures.append(self._drawn(title, function, caption))
             return function
 
         return decorate
+
+    def answer(self, function: Callable[..., str]) -> Callable[..., str]:
+        """Declare the answer of a study without claims: a function of tables that gives a sentence.
+
+        Raises:
+            DeclarationError: the study has an answer already, or claims, which are its answer.
+        """
+        drawn = self._drawn("answer", function, "")
+        if self.answers or self.claims:
+            raise DeclarationError(f"study {self.name!r} has an answer already, or claims")
+        self.answers.append(drawn)
+        return function
+
+    def _drawn(self, title: str, function: Callable[..., Any], caption: str) -> Figure:
+        signature = Signature.of(function)
+        inputs = signature.resolve_inputs(self.steps)
+        signature.check_names(self.config)
+        return Figure(title, function, inputs, signature.names, caption)
 
     @property
     def module(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
-from overparam.errors import StepFailed
+from overparam.errors import StepFailed, said
 from overparam.store import (
     ArtifactRef,
     Checkpoint,
@@ -149,7 +149,9 @@ def _call(
                     plan.ref(cell), parts.get(cell, tables), meta=meta, volatile=step.volatile
                 )
                 records[cell] = record_of(plan, cell, store, "completed", manifest)
-    except (StoreError, OSError, MemoryError):
+    except MemoryError as error:
+        raise MemoryError(_failure(unit, error)) from error
+    except (StoreError, OSError):
         raise  # not the step's own doing: it may go well another time
     except Exception as error:
         if _out_of_memory(error):
@@ -188,7 +190,7 @@ def _failure(unit: Unit, error: Exception) -> str:
     """One line with study, step, cell, cause and the place in the user's code."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{unit.name}: {type(error).__name__}: {error}{place}"
+    return f"{unit.name}: {said(error)}{place}"
 
 
 def _unit_inputs(plan: Plan, unit: Unit) -> dict[str, list[Cell]]:

@@ -15,7 +15,8 @@ from overparam.store import ArtifactRef
 from overparam.study.config import StudyConfig
 from overparam.study.declaration import Declaration
 from overparam.study.sources import code_name, source_tree
-from overparam.study.steps import Step, cell_values
+from overparam.study.spread import cell_values
+from overparam.study.steps import Step
 
 KEY_LENGTH = 32
 
@@ -61,7 +62,8 @@ def _name(step: Step, values: Mapping[str, Any]) -> str:
 
 
 def _label(values: Mapping[str, Any]) -> str:
-    return " · ".join(f"{name}={_shown(value)}" for name, value in values.items())
+    shown = ((name, value) for name, value in values.items() if value is not None)
+    return " · ".join(f"{name}={_shown(value)}" for name, value in shown)
 
 
 def _shown(value: Any) -> str:
@@ -93,7 +95,7 @@ class Plan:
         made: dict[Step, list[Cell]] = {}
         for step in self._ordered_steps():
             made[step] = []
-            for values in cell_values(step, self._config_of(step)):
+            for values in cell_values(step.name, step.each, self._config_of(step)):
                 inputs = {n: _aligned(values, made[up]) for n, up in step.inputs.items()}
                 for name, upstream in inputs.items():
                     if not upstream:
@@ -163,7 +165,15 @@ class Plan:
                 name: [self.key(up) for up in ups] for name, ups in self.present(cell).items()
             },
             "code": self.fingerprint(step).digest,
+            **self._named_code(cell),
         }
+
+    def _named_code(self, cell: Cell) -> dict[str, Any]:
+        """Fingerprints of what the cell's values name; nothing for the most part."""
+        config = self._config_of(cell.step)
+        named = {name: config.cell_code(name, value) for name, value in cell.values.items()}
+        found = {name: code for name, code in named.items() if code is not None}
+        return {"cell_code": found} if found else {}
 
     def ref(self, cell: Cell) -> ArtifactRef:
         """Where the cell's artifact lies; a base's artifact lies with its owner."""
@@ -185,10 +195,9 @@ class Plan:
         """The keyword arguments of one call, the reserved names apart."""
         config = self._config_of(step)
         values = {name: config.step_value(name) for name in step.fields}
-        values |= {n: v for n, v in cells[0].values.items() if n in step.cell_names}
+        values |= {name: cells[0].values[name] for name in step.cell_values}
         if step.batched is not None:
             name, plural = step.batched
-            del values[name]
             values[plural] = tuple(cell.values[name] for cell in cells)
         return values
 

@@ -1,18 +1,16 @@
 """Step: one function of a study, its stage, and what its signature says that it reads."""
 
-import difflib
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
 import pandas as pd
 import pyarrow as pa
-from pydantic import ValidationError
 
-from overparam.errors import ConfigError, DeclarationError
 from overparam.store import TableLike, Tables, Weights
 from overparam.study.config import StudyConfig
+from overparam.study.signature import Signature
+from overparam.study.spread import Each, Spread, cell_names_of, spreads_of
 
 Stage = Literal["generate", "train", "compress", "evaluate"]
 STAGES: tuple[Stage, ...] = ("generate", "train", "compress", "evaluate")
@@ -20,7 +18,6 @@ STAGES: tuple[Stage, ...] = ("generate", "train", "compress", "evaluate")
 RESERVED = ("progress", "device", "checkpoint")
 """Keyword-only names that are handed in and are not part of a key."""
 
-Each = Mapping[str, str] | Callable[[Any], list[dict[str, Any]]]
 T = TypeVar("T")
 
 
@@ -52,6 +49,8 @@ class Step:
 
     Called directly, inputs may be ``Tables``, a mapping of data frames or one data frame, the
     reserved names have quiet defaults, and the result is ``Tables`` like in a run.
+
+    ``cell_names`` tell its cells apart; ``cell_values`` are those of them that the function takes.
     """
 
     owner: Owner
@@ -61,8 +60,9 @@ class Step:
     inputs: Mapping[str, "Step"]
     fields: tuple[str, ...]
     reserved: tuple[str, ...] = ()
-    each: Each | None = None
+    each: tuple[Spread, ...] = ()
     cell_names: tuple[str, ...] = ()
+    cell_values: tuple[str, ...] = ()
     batch: int | None = None
     batched: tuple[str, str] | None = None
     partial: bool = False
@@ -107,74 +107,6 @@ def as_tables(value: Any, name: str) -> Tables:
     return value if isinstance(value, Tables) else Tables.of(named_tables(value, name))
 
 
-@dataclass(frozen=True)
-class Signature:
-    """A function's parameters, sorted into inputs and keyword-only names."""
-
-    function: Callable[..., Any]
-    inputs: tuple[str, ...]
-    names: tuple[str, ...]
-
-    @classmethod
-    def of(cls, function: Callable[..., Any]) -> "Signature":
-        """Read the signature.
-
-        Raises:
-            DeclarationError: the function takes ``*args``, ``**kwargs`` or defaults, which would
-                hide what it reads.
-        """
-        signature = cls(function, (), ())
-        inputs: list[str] = []
-        names: list[str] = []
-        for parameter in inspect.signature(function).parameters.values():
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                raise signature.error(str(parameter), "hides what the function reads: name each")
-            if parameter.default is not parameter.empty:
-                raise signature.error(
-                    parameter.name, "has a default; put the value in the config, where keys see it"
-                )
-            keyword_only = parameter.kind is parameter.KEYWORD_ONLY
-            (names if keyword_only else inputs).append(parameter.name)
-        return cls(function, tuple(inputs), tuple(names))
-
-    def error(self, parameter: str, what: str) -> DeclarationError:
-        """A declaration error that names file, line, function and parameter."""
-        code = self.function.__code__
-        return DeclarationError(
-            f"{code.co_filename}:{code.co_firstlineno}: {self.function.__name__}: "
-            f"parameter {parameter!r} {what}"
-        )
-
-    def resolve_inputs(self, steps: Mapping[str, Step]) -> dict[str, Step]:
-        """Match the positional parameters with steps."""
-        for name in self.inputs:
-            if name == self.function.__name__ and name not in steps:
-                raise self.error(name, "makes the step read itself: a cycle")
-            if name not in steps:
-                raise self.error(
-                    name,
-                    f"is not a step declared above{nearest(name, steps)} "
-                    "(config fields are keyword-only: put them after `*`)",
-                )
-        return {name: steps[name] for name in self.inputs}
-
-    def check_names(self, config: type[StudyConfig], *, also: Iterable[str] = ()) -> None:
-        """Check that each keyword-only parameter is a config field or one of ``also``."""
-        known = [*config.model_fields, *also]
-        for name in self.names:
-            if name not in known:
-                raise self.error(name, f"is not a config field{nearest(name, known)}")
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """``; did you mean x?`` or the list of what there is."""
-    names = list(names)
-    close = difflib.get_close_matches(name, names, n=2)
-    if close:
-        return f"; did you mean {' or '.join(close)}?"
-    return f"; there is {', '.join(names)}" if names else "; there is none"
-
-
 def declare_step(
     function: Callable[..., Any],
     *,
@@ -204,16 +136,27 @@ def declare_step(
             raise signature.error(own, "in reads= hides a step of this study")
         if own not in signature.inputs:
             raise signature.error(own, "is named in reads= but not taken")
-    cell_names = _cell_names(signature, each, config)
+    spreads = spreads_of(each)
+    cell_names = cell_names_of(signature, spreads, config)
+    inputs = signature.resolve_inputs({**steps, **reads})
     batched = None
     if batch is not None:
-        if not (isinstance(each, Mapping) and each and batch >= 1):
-            raise signature.error("batch", "needs each={name: list field} and a size of at least 1")
-        batched = list(each.items())[-1]
-    taken = tuple(n for n in cell_names if batched is None or n != batched[0])
-    for cell_name in taken:
-        if cell_name not in signature.names:
-            raise signature.error(cell_name, "is spread over but not taken (keyword-only)")
+        last = spreads[-1] if spreads else None
+        if not (isinstance(last, Mapping) and last and batch >= 1):
+            raise signature.error(
+                "batch", "needs each= to end in {name: list field}, and a size of at least 1"
+            )
+        batched = list(last.items())[-1]
+    aligned = {n for step in inputs.values() for n in step.cell_names}
+    for cell_name in cell_names:
+        if batched is not None and cell_name == batched[0]:
+            continue
+        if cell_name not in signature.names and cell_name not in aligned:
+            raise signature.error(
+                cell_name,
+                "is spread over but not taken (keyword-only), and nothing that the step reads is "
+                "spread over it: all its cells would be alike",
+            )
     if batched is not None and batched[1] not in signature.names:
         raise signature.error(
             batched[1], f"is spread over in batches but not taken: a batch of {batched[0]} values"
@@ -225,67 +168,17 @@ def declare_step(
         name=name,
         stage=stage,
         function=function,
-        inputs=signature.resolve_inputs({**steps, **reads}),
+        inputs=inputs,
         fields=tuple(n for n in signature.names if n not in from_cell and n not in RESERVED),
         reserved=tuple(n for n in signature.names if n in RESERVED),
-        each=each,
+        each=spreads,
         cell_names=cell_names,
+        cell_values=tuple(
+            n for n in cell_names if n in signature.names and (batched is None or n != batched[0])
+        ),
         batch=batch,
         batched=batched,
         partial=partial,
         timeout=timeout,
         volatile=volatile,
     )
-
-
-def _cell_names(
-    signature: Signature, each: Each | None, config: type[StudyConfig]
-) -> tuple[str, ...]:
-    if each is None:
-        return ()
-    if not isinstance(each, Mapping):
-        try:
-            cells = each(config.model_validate({}))
-        except ValidationError:
-            raise signature.error(
-                "each", "is a function of the config: every config field then needs a default"
-            ) from None
-        names = tuple(cells[0]) if cells else ()
-        if not cells or any(tuple(cell) != names for cell in cells):
-            raise signature.error("each", "must list at least one cell, all with the same names")
-        return names
-    for cell_name, source in each.items():
-        if source not in config.model_fields:
-            raise signature.error(
-                cell_name,
-                f"is spread over {source!r}, not a config field"
-                f"{nearest(source, config.model_fields)}",
-            )
-        if not config.is_list(source):
-            raise signature.error(cell_name, f"is spread over {source!r}, which is not a list")
-    return tuple(each)
-
-
-def cell_values(step: Step, config: StudyConfig) -> list[dict[str, Any]]:
-    """The cells of a step under a config, in order; ``[{}]`` for a step that is not spread.
-
-    Raises:
-        ConfigError: there is none, or one is listed twice (its rows would count twice).
-    """
-    if step.each is None:
-        return [{}]
-    if callable(step.each):
-        cells = list(step.each(config))
-        what = f"the cells of {step.name!r}"
-    else:
-        cells = [{}]
-        for name, source in step.each.items():
-            cells = [{**cell, name: value} for cell in cells for value in config.step_value(source)]
-        what = f"{' x '.join(step.each.values())}, over which {step.name!r} is spread,"
-    if not cells:
-        raise ConfigError(f"{what} must not be empty")
-    twice = next((cell for index, cell in enumerate(cells) if cell in cells[:index]), None)
-    if twice is not None:
-        shown = ", ".join(f"{name}={value!r}" for name, value in twice.items())
-        raise ConfigError(f"{what} must list a cell once; twice there is {shown}")
-    return cells

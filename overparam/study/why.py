@@ -79,6 +79,11 @@ def _changes(plan: Plan, cell: Cell, store: Store) -> Iterator[Change]:
         parts = plan.fingerprint(cell.step).parts
         for part, before, after in changed_parts(old["code_parts"], parts):
             yield Change("code", part, before, after)
+    named_before, named_after = old.get("cell_code", {}), new.get("cell_code", {})
+    for name in sorted(named_before.keys() | named_after.keys()):
+        before, after = named_before.get(name), named_after.get(name)
+        if before != after:
+            yield Change("code", f"{name} {cell.values[name]}", before, after)
     for name in sorted(old["upstream"].keys() | new["upstream"].keys()):
         before, after = old["upstream"].get(name), new["upstream"].get(name)
         if before != after:

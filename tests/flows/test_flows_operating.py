@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from flows.compare import compare
-from flows.deployments import deployments, study_form
+from flows.deployments import deployments, form
 from flows.history import changed_verdicts, find_record, previous, record_run, records
+from flows.study import study
 from flows.wishes import Wish
 from overparam.errors import BadInput
 from overparam.reporting import comparison_page
@@ -145,14 +146,18 @@ def test_a_planted_failure_record_is_no_failure(store: Store, planted: bytes):
 
 
 def test_the_form_of_a_study_shows_its_fields_with_bounds_and_sets_no_default():
-    form = study_form("parameter-sharing").model_dump()
-    assert form["properties"]["study"]["enum"] == ["parameter-sharing"]
-    assert form["properties"]["profile"]["enum"] == ["quick", "full"]
-    fields = form["properties"]["settings"]["properties"]
-    assert fields["epochs"]["minimum"] == 1 and "(default 15)" in fields["epochs"]["description"]
+    shown = form(study, "parameter-sharing").model_dump()
+    assert shown["properties"]["study"]["enum"] == ["parameter-sharing"]
+    assert shown["properties"]["profile"]["enum"] == ["quick", "full"]
+    assert shown["properties"]["from_step"]["anyOf"][0]["enum"][:2] == ["splits", "dense"]
+    fields = shown["properties"]["settings"]["properties"]
+    quick, full = (load("parameter-sharing").config.for_profile(p) for p in ("quick", "full"))
+    assert fields["epochs"]["minimum"] == 1
+    told = f"(default {quick.epochs}, in full {full.epochs})"
+    assert quick.epochs != full.epochs and fields["epochs"]["description"].endswith(told)
     assert "rps_stable" in fields["methods"]["items"]["enum"]
     assert not [name for name, field in fields.items() if "default" in field]
-    assert "overridden" not in json.dumps(form) and "$defs" not in json.dumps(form)
+    assert "$defs" not in json.dumps(shown)
 
 
 def test_deployments_cover_every_study_are_scheduled_and_never_overlap():
@@ -164,8 +169,26 @@ def test_deployments_cover_every_study_are_scheduled_and_never_overlap():
     assert not made["parameter-sharing"].schedules
     assert {d.concurrency_limit for d in made.values()} == {1}
     assert {d.parameters["store"] for d in made.values()} == {"somewhere"}
-    none = {d.name: d for d in deployments(store=None, workers=1, nightly="", weekly="")}
-    assert not none["nightly"].schedules
+    assert made["parameter-sharing"].tags == ["compression"]
+
+
+def test_the_users_own_model_has_a_form_with_the_fields_of_its_config():
+    (made,) = deployments(["compress"], store=None, workers=1)[2:]
+    assert made.name == "compress" and made.entrypoint.endswith("compress.compress")
+    shown = made._parameter_openapi_schema.model_dump()["properties"]
+    assert "study" not in shown
+    fields = shown["settings"]["properties"]
+    assert {"model", "data", "methods", "ratios", "budget"} <= fields.keys()
+    assert "dense parameters / non-zeros kept" in fields["ratios"]["description"]
+
+
+def test_only_the_studies_that_are_named_get_a_form_and_a_file_is_one():
+    made = {d.name: d for d in deployments([COIN], store=None, workers=1, nightly="", weekly="")}
+    assert not made["nightly"].schedules and "parameter-sharing" not in made
+    assert made["coin"].parameters["study"] == COIN
+    shown = made["coin"]._parameter_openapi_schema.model_dump()["properties"]
+    assert shown["study"]["enum"] == [COIN]
+    assert "(default 50, in full 500)" in shown["settings"]["properties"]["flips"]["description"]
 
 
 def test_deployment_file_names_flows_that_exist():

@@ -2,14 +2,16 @@
 leaves what ``study.run`` leaves."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flows.history import find_record
 from flows.study import StepsFailed, study
 from overparam.errors import UnknownStudyError
 from overparam.store import Store, equal_tables
-from overparam.studies import load
+from overparam.studies import catalogue, find, load
 from overparam.study import ConfigError, make_plan, step_tables
 
 TOYS = Path(__file__).parent.parent / "toys"
@@ -109,7 +111,8 @@ def test_flow_run_name_and_parameters(runs):
 
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(runs.two.flow_run_id)
-    assert run.name == f"{COIN} · quick" and run.state.name == "Completed"
+    assert run.name.startswith("coin · quick · seeds=3 · coins=loaded,fair")
+    assert run.state.name == "Completed" and set(run.tags) == {"quick", "toys"}
     assert run.parameters["workers"] == 2 and run.parameters["settings"]["seeds"] == 3
 
 
@@ -129,14 +132,18 @@ def test_artifacts_of_steps_progress_and_report(runs):
 
     rows = json.loads(table.data) if isinstance(table.data, str) else table.data
     assert [row["cell"] for row in rows] == [f"coin=loaded · seed={s}" for s in range(3)]
-    assert set(rows[0]) == {"cell", "table", "rows", "bytes", "key", "seconds", "first rows"}
+    assert list(rows[0]) == ["cell", "table", "rows", "size", "seconds", "first rows", "key"]
+    assert rows[0]["key"] == runs.one.steps[1].key[:8]
     assert rows[0]["rows"] == 50 and "head=True" in rows[0]["first rows"]
-    progress = found["coin-flipped-coin-loaded-progress"]
-    assert progress.type == "progress" and progress.data == 100.0
     report = found["coin-report"]
     assert report.type == "markdown"
-    assert "| A loaded coin shows more heads | **reproduced** |" in report.data
-    assert runs.one.report in report.data and "fair: contradicted" in report.data
+    assert "| A loaded coin shows more heads | ✓ **reproduced** |" in report.data
+    assert (
+        "1 claim: 1 reproduced" in report.data
+        and f"Steps: {len(runs.one.steps)} completed" in report.data
+    )
+    assert runs.one.report in report.data and "fair<br>" in report.data
+    assert "## Failed" not in report.data and "    overparam run " in report.data
 
 
 def test_json_of_a_run_is_the_contract(runs):
@@ -262,6 +269,33 @@ def test_states_that_the_server_shows(trouble):
 
     with get_client(sync_client=True) as client:
         assert client.read_flow_run(trouble.run.flow_run_id).state.type.value == "FAILED"
+
+
+def test_a_step_that_takes_its_time_shows_progress(trouble):
+    found = artifacts(trouble.run.flow_run_id)
+    progress = found["trouble-mishap-how-hang-progress"]
+    assert progress.type == "progress" and progress.data == 100.0
+    assert "trouble-strict-how-fine-progress" not in found
+
+
+def test_the_report_of_a_partly_failed_run_tells_what_there_is(trouble):
+    text = artifacts(trouble.run.flow_run_id)["trouble-report"].data
+    assert "Steps: " in text and "6 failed" in text and "1 claim: 1 reproduced" in text
+    assert "    generate · trouble · mishap · how=exit: the worker process ended" in text
+    assert text.count("overparam run ") == 1
+
+
+def test_the_record_names_the_study_so_that_it_can_be_run_again(runs, store, monkeypatch):
+    """By name if the catalogue has it, wherever its module lies; a file by its whole path."""
+    assert find_record(runs.stores["one"], runs.one.flow_run_id).name == COIN
+    known = replace(find(TROUBLE), module="toys.trouble")
+    monkeypatch.setattr(catalogue, "_found", lambda: iter((known,)))
+    catalogue.entries.cache_clear()
+    try:
+        run = study("trouble", "quick", {"hows": ["fine"]}, store.address)
+    finally:
+        catalogue.entries.cache_clear()
+    assert find_record(store, run.flow_run_id).name == "trouble"
 
 
 def test_what_ran_is_cached_the_next_time(trouble):

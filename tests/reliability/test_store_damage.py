@@ -113,6 +113,14 @@ DAMAGES: dict[str, tuple[Callable[[Store], object], str]] = {
         manifest_with(lambda m: m["tables"].update({"../x": m["tables"].pop("runs")})),
         "not allowed",
     ),
+    "another number of rows": (
+        manifest_with(lambda m: m["tables"]["runs"].update(rows=4999)),
+        "has other content than was written",
+    ),
+    "another cell": (
+        manifest_with(lambda m: m["meta"].update(cell={"seed": 1})),
+        "has other content than was written",
+    ),
     "another size": (manifest_with(lambda m: m["tables"]["runs"].update(bytes=7)), "not 7"),
 }
 
@@ -172,6 +180,7 @@ def test_a_planted_pickle_never_runs(store: Store, tmp_path: Path) -> None:
     planted = f"runs-{digest[:16]}.parquet"
     (folder / planted).write_bytes(bomb)
     content["tables"]["runs"].update(file=planted, sha256=digest, bytes=len(bomb))
+    del content["seal"]  # as older versions wrote it; who plants could also make a new one
     manifest.write_text(json.dumps(content))
     assert store.has(REF)  # name, size and hash are right: only reading tells
     for read in (lambda: store.read(REF)["runs"], lambda: list(store.read(REF).batches("runs"))):

@@ -164,6 +164,14 @@ def means(judged, hung):
     return both | charts.bars(frame, "method", "accuracy", "compression")
 
 
+@study.figure("Panels", caption="A panel for each method, with axes of its own.")
+def panels(hung):
+    from overparam.reporting import charts
+
+    frame = hung["hung"].query("compression < 32").replace("pruned", HOSTILE)
+    return charts.points(frame, "compression", "accuracy", "compression", panel="method")
+
+
 @study.figure("Too many rows")
 def heavy(lit):
     import altair as alt

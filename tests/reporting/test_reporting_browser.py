@@ -89,7 +89,7 @@ def test_every_chart_is_drawn_and_nothing_sticks_out(browser, whole, width, dark
     browser.show(whole.report.page, width=width, dark=dark)
     browser.wait(DRAWN)
     colours = browser.ask(INK)
-    assert len(colours) == 5 and min(colours) > 10
+    assert len(colours) == 6 and min(colours) > 10
     assert browser.ask("[...document.querySelectorAll('.live')].every((e) => !e.hidden)")
     widths = browser.ask("[...document.querySelectorAll('.live canvas')].map((c) => c.offsetWidth)")
     assert max(widths[:4]) <= width
@@ -110,7 +110,7 @@ def test_charts_follow_a_change_of_the_scheme(browser, whole):
     dark = {"name": "prefers-color-scheme", "value": "dark"}
     browser.command("Emulation.setEmulatedMedia", features=[dark])
     browser.wait(f"document.querySelector('.live canvas') && ({corner}) === 0")
-    browser.wait("document.querySelectorAll('.live canvas').length === 5")
+    browser.wait("document.querySelectorAll('.live canvas').length === 6")
 
 
 def test_pointing_at_a_chart_shows_a_tooltip(browser, coin, whole):
@@ -130,7 +130,7 @@ def test_images_stand_in_without_scripts(browser, whole):
     browser.show(whole.report.page, scripts=False)
     browser.command("Emulation.setScriptExecutionDisabled", value=False)
     shown = "[...document.querySelectorAll('figure.chart img')].filter((i) => i.offsetWidth > 300)"
-    assert browser.ask(f"{shown}.length") == 6
+    assert browser.ask(f"{shown}.length") == 7
 
 
 def test_images_give_way_to_charts_and_can_be_downloaded(browser, whole):
@@ -139,7 +139,7 @@ def test_images_give_way_to_charts_and_can_be_downloaded(browser, whole):
     shown = "[...document.querySelectorAll('figure.chart img')].filter((i) => i.offsetWidth > 0)"
     assert browser.ask(f"{shown}.length") == 1
     links = "[...document.querySelectorAll('a.png')].filter((a) => !a.hidden && a.download)"
-    assert browser.ask(f"{links}.filter((a) => a.href.startsWith('data:image/png')).length") == 6
+    assert browser.ask(f"{links}.filter((a) => a.href.startsWith('data:image/png')).length") == 7
 
 
 @pytest.mark.parametrize("name", ["broken", "coin"])

@@ -110,7 +110,44 @@ def test_no_two_series_look_the_same():
     assert len(looks) == 30
 
 
-@pytest.mark.parametrize("draw", [charts.band, charts.bars])
+@pytest.mark.parametrize("draw", [charts.band, charts.points, charts.lines, charts.scatter])
+def test_panels_have_axes_of_their_own_and_series_in_common(draw, frame):
+    tasks = frame.assign(task="few").query("method == 'a'")
+    both = pd.concat([frame.assign(task="all [n.]"), tasks])
+    spec = specification(draw(both, "size [n.]", "error:Q", "method", panel="task"))
+    assert spec["facet"] == {"field": "panel", "sort": None, "title": "task", "type": "nominal"}
+    assert spec["columns"] == 2
+    assert spec["resolve"] == {"scale": {"x": "independent", "y": "independent"}}
+    inner = spec["spec"]
+    encodings = [layer["encoding"] for layer in inner.get("layer", [inner])]
+    assert all(found["color"]["scale"]["domain"] == ["b", "a"] for found in encodings)
+    rows = [row for rows in spec["datasets"].values() for row in rows]
+    assert list(dict.fromkeys(row["panel"] for row in rows)) == ["all [n.]", "few"]
+    assert {row["series"] for row in rows if row["panel"] == "few"} == {"a"}
+
+
+def test_points_and_bands_show_the_same_means_and_intervals(frame):
+    where = frame, "size [n.]", "error:Q", "method"
+    assert rows_of(charts.points(*where)) == rows_of(charts.band(*where))
+    rule, point = specification(charts.points(*where))["layer"]
+    assert (rule["mark"]["type"], point["mark"]["type"]) == ("rule", "point")
+    assert rule["encoding"]["y"]["field"] == "low" and rule["encoding"]["y2"]["field"] == "high"
+
+
+def test_one_column_may_be_place_and_series(frame):
+    for draw in (charts.bars, charts.band, charts.points, charts.lines):
+        assert {row["series"] for row in rows_of(draw(frame, "method", "error:Q", "method"))}
+
+
+def test_names_down_the_side_lie_flat_however_many_there_are():
+    frame = pd.DataFrame({"rho": 0.5, "method": [f"a long name {i}" for i in range(9)]})
+    encoding = specification(charts.scatter(frame, "rho", "method"))["encoding"]
+    assert encoding["y"]["axis"]["labelAngle"] == 0
+    encoding = specification(charts.scatter(frame, "method", "rho"))["encoding"]
+    assert encoding["x"]["axis"]["labelAngle"] == -30
+
+
+@pytest.mark.parametrize("draw", [charts.band, charts.bars, charts.points])
 def test_single_repetitions_have_no_interval_layer(draw):
     once = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0]})
     assert len(specification(draw(once, "x", "y"))["layer"]) == 1
@@ -130,6 +167,7 @@ def test_long_logarithmic_axes_are_labelled_at_powers_of_ten():
     [
         lambda f: charts.band(f, "x", "y", log_y=True),
         lambda f: charts.band(f, "y", "x", log_x=True),
+        lambda f: charts.points(f, "x", "y", log_y=True),
         lambda f: charts.lines(f, "y", "x", log_x=True),
         lambda f: charts.scatter(f, "x", "y", log_y=True),
         lambda f: charts.histogram(f, "y", log_x=True),
@@ -140,7 +178,9 @@ def test_zero_on_a_logarithmic_axis_is_refused(draw):
         draw(pd.DataFrame({"x": [1.0, 2.0], "y": [0.0, 1.0]}))
 
 
-@pytest.mark.parametrize("draw", [charts.band, charts.lines, charts.scatter, charts.bars])
+@pytest.mark.parametrize(
+    "draw", [charts.band, charts.points, charts.lines, charts.scatter, charts.bars]
+)
 def test_empty_tables_are_refused(draw):
     with pytest.raises(ValueError, match="nothing to draw"):
         draw(pd.DataFrame({"x": [1.0], "y": [np.nan]}), "x", "y")

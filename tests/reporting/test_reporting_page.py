@@ -97,9 +97,9 @@ def test_chart_data_survives_escaping(whole):
 def test_every_figure_has_a_picture_and_a_chart_when_it_fits(whole):
     document = whole.document
     pictures = [attrs["src"].partition(",")[2] for attrs, _ in document.all("img")]
-    assert len(pictures) == len(whole.plan.study.figures) == 6
+    assert len(pictures) == len(whole.plan.study.figures) == 7
     assert all(base64.b64decode(p).startswith(b"\x89PNG\r\n") for p in pictures)
-    assert len([1 for attrs, _ in document.all("script") if attrs.get("class") == "spec"]) == 5
+    assert len([1 for attrs, _ in document.all("script") if attrs.get("class") == "spec"]) == 6
     assert "its data have 5,001 rows, and 5,000 fit a page" in document.text
 
 
@@ -133,7 +133,7 @@ def test_broken_run_says_what_failed_and_shows_the_rest(broken):
     assert f"RuntimeError: told to fail {HOSTILE}" in text
     assert "5 failed, 10 completed" in text and "5 skipped, 10 completed" in text
     assert "overridden; quick has false" in text
-    assert len(broken.document.all("img")) == 6
+    assert len(broken.document.all("img")) == 7
 
 
 def test_second_report_is_cached_and_draws_nothing(whole, page_maker):

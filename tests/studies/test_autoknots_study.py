@@ -163,6 +163,16 @@ def test_quick_sees_what_full_decides(results):
     assert all(part.effect == 0 for part in verdicts["refinement_repairs"].arm)
 
 
+def test_claims_about_what_was_not_run_decide_nothing(results, judged_without):
+    found = judged_without(results, family=["fixed"], method=["uniform"])
+    verdicts = {name: judgement.verdict for name, judgement in found.items()}
+    assert verdicts.pop("search_is_cheap") == "reproduced"
+    assert verdicts.pop("uses_every_evaluation") == "reproduced"
+    assert set(verdicts.values()) <= {"void", "inconclusive"}
+    halos = judged_without(results, family=["halo"])
+    assert not any(part.defined for part in halos["knots_where_needed"].arm)
+
+
 def test_figures_are_drawn(results):
     figures = draw_figures(results.plan, results.store)
     assert figures["error"].tolist() == [""] * 6 and (figures["spec"] != "").all()

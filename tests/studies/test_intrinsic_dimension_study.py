@@ -79,6 +79,12 @@ def test_every_figure_is_drawn(quick) -> None:
         assert chart.to_dict()["$schema"]
 
 
+def test_claims_about_what_was_not_run_decide_nothing(quick, judged_without) -> None:
+    found = judged_without(quick, task=[POLE], dim=[10])
+    assert found.pop("toy_needs_ten").verdict in ("void", "inconclusive")
+    assert {judgement.verdict for judgement in found.values()} <= {"void", "undecided"}
+
+
 def test_shuffled_copies_hold_the_same_pixels_and_labels() -> None:
     plain, pixels, labels = (
         split(f"{problem}/32") for problem in ("digits", "shuffled-pixels", "shuffled-labels")
@@ -276,6 +282,11 @@ def test_an_unreached_threshold_is_a_lower_bound_for_rivals_alone() -> None:
 def test_bad_configs_are_refused_before_anything_runs(fields, message) -> None:
     with pytest.raises(ConfigError, match=message):
         study.plan(**fields)
+
+
+def test_tasks_alone_may_be_given() -> None:
+    config = study.plan(tasks=("mnist1d/32", "digits/100x2")).config
+    assert config.reference_tasks == config.compared_tasks == ("mnist1d/32",)
 
 
 def test_a_dimension_above_d_names_what_is_allowed() -> None:

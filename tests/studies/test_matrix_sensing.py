@@ -188,6 +188,11 @@ def test_the_modified_step_makes_the_start_forgotten(results):
     assert plain.effect > 2
 
 
+def test_claims_about_what_was_not_run_decide_nothing(results, judged_without):
+    found = judged_without(results, method=["near_balanced"])
+    assert {judgement.verdict for judgement in found.values()} == {"void"}
+
+
 def test_figures_are_drawn(results):
     figures = draw_figures(results.plan, results.store)
     assert figures["error"].tolist() == [""] * 4 and (figures["spec"] != "").all()

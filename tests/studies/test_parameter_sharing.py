@@ -6,6 +6,7 @@ import torch
 
 from overparam.compress import compressible_weights, memory_size
 from overparam.errors import ConfigError
+from overparam.evidence import judge
 from overparam.studies import load
 from overparam.studies.compression import parameter_sharing as module
 from overparam.study import Tables
@@ -121,6 +122,34 @@ def test_every_claim_is_judged_and_every_control_fails(results):
     assert verdicts["beats_pruning"].verdict != "void"
     for verdict in verdicts.values():
         assert verdict.judgement.control_verdict != "reproduced"
+
+
+def test_what_was_not_run_is_undefined_and_voids_the_claim(results):
+    """Settings, methods or rivals that a user leaves out are evidence for nothing."""
+    table = results.tables("accuracies")["accuracies"]
+    claims = {claim.name: claim for claim in results.plan.study.claims}
+
+    def judged(name, rows):
+        claim, tables = claims[name], {"accuracies": rows}
+        arm, control = (claim.function(tables, arm=a) for a in (claim.arm, claim.control))
+        return judge(arm, control)
+
+    few = judged("beats_lottery_tickets", table[table["compression"] < 500])
+    assert few.verdict == "void" and [part.missing for part in few.arm] == [True]
+    alone = judged("beats_pruning", table[table["method"] == "rps_stable"])
+    assert alone.verdict == "void" and not any(part.defined for part in alone.arm)
+    labels = [part.label.partition(": less ") for part in judged("beats_pruning", table).arm]
+    assert [setting for setting, _, _ in labels] == [
+        f"digits/mlp, compression {c}" for c in (1, 50, 500)
+    ]
+    assert {best for _, _, best in labels} <= set(module.RIVALS)
+
+
+def test_claims_about_what_was_not_run_decide_nothing(results, judged_without):
+    found = judged_without(results, method=["mag", "small"])
+    open_claims = {name: judgement.verdict for name, judgement in found.items()}
+    assert open_claims.pop("kurtosis_decides") == "reproduced"
+    assert set(open_claims.values()) == {"void"}
 
 
 def test_figures_are_drawn(results):

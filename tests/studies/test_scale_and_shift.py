@@ -117,6 +117,12 @@ def test_every_figure_is_drawn(quick):
     assert (figures["error"] == "").all() and (figures["note"] == "").all()
 
 
+def test_claims_about_what_was_not_run_decide_nothing(quick, judged_without):
+    found = judged_without(quick, method=["linear"])
+    assert not any(part.defined for part in found["matches_full"].arm)
+    assert {found[name].verdict for name in ("beats_light_tuning", "works_everywhere")} == {"void"}
+
+
 def test_a_member_equals_a_plain_loop_at_its_own_rate(mlp):
     """Seed 1 at the smaller rate of SSF, trained by hand with torch's own optimiser."""
     base, table, _ = mlp

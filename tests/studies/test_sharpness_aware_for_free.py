@@ -90,6 +90,13 @@ def test_every_figure_draws(results):
         assert chart.to_dict()["config"] is not None, figure.title
 
 
+def test_claims_about_what_was_not_run_decide_nothing(results, judged_without):
+    found = judged_without(results, method=["sam_0.1", "saf", "mesa"])
+    # Memory was measured, accuracy was not: the claim's control fails, but the claim is open.
+    assert found.pop("mesa_close").verdict == "inconclusive"
+    assert {judgement.verdict for judgement in found.values()} == {"void"}
+
+
 def test_other_data_models_and_methods(tmp_path):
     x = np.random.default_rng(0).normal(size=(80, 1, 6, 6)).astype(np.float32)
     np.savez(tmp_path / "own.npz", x=x, y=np.arange(80) % 3)
@@ -144,6 +151,7 @@ def test_memory_of_the_table_and_of_the_average():
         ({"methods": ("adam",)}, "adam"),
         ({"methods": ("saf_E1",)}, "saf_E1"),
         ({"tasks": ("digits/mlp",)}, "digits/mlp"),
+        ({"tasks": ("own/mlp/0/0",)}, "own/mlp/0/0 needs own_file"),
     ],
 )
 def test_bad_input(overrides, message, tmp_path):

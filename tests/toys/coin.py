@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from overparam.evidence import paired_difference
+from overparam.evidence import by_seed, paired_difference
 from overparam.study import Field, Paper, Study, StudyConfig
 
 
@@ -60,8 +60,8 @@ def shares(flipped, shortened):
 
 @study.claim("A loaded coin shows more heads", source="Part IV", arm="loaded", control="fair")
 def loaded_shows(shares, *, arm):
-    table = shares["shares"].pivot(index="seed", columns="coin", values="whole")
-    return paired_difference(table[arm], table["fair"], region=(0.1, None))
+    ours, fair = (by_seed(shares["shares"], "whole", coin=coin) for coin in (arm, "fair"))
+    return paired_difference(ours, fair, region=(0.1, None))
 
 
 @study.figure("Share of heads")

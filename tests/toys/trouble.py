@@ -12,7 +12,18 @@ from overparam.evidence import mean
 from overparam.study import Diverged, Field, Paper, Study, StudyConfig
 
 How = Literal[
-    "fine", "good", "well", "raise", "diverge", "hang", "exit", "segfault", "io", "nonsense"
+    "fine",
+    "good",
+    "well",
+    "raise",
+    "diverge",
+    "hang",
+    "exit",
+    "exit-once",
+    "segfault",
+    "slow",
+    "io",
+    "nonsense",
 ]
 
 
@@ -27,7 +38,7 @@ study = Study(
     theme="toys",
     config=Config,
     question="What happens to the others when one cell fails?",
-    paper=Paper(title="On Trouble", authors="A. Murphy", year=1949),
+    paper=Paper(title="On Trouble", authors="A. Murphy", year=1949, doi="10.1000/182"),
 )
 
 
@@ -38,6 +49,9 @@ def mishap(*, how, marker, progress):
     if marker:
         with (Path(marker) / how).open("a") as file:
             file.write("x")
+    if how == "slow":
+        for _ in progress(range(6), description="slowly"):
+            time.sleep(0.5)
     if how == "raise":
         raise ValueError("a value that is not allowed")
     if how == "diverge":
@@ -45,6 +59,8 @@ def mishap(*, how, marker, progress):
     if how == "hang":
         time.sleep(600)
     if how == "exit":
+        os._exit(3)
+    if how == "exit-once" and (Path(marker) / how).stat().st_size == 1:
         os._exit(3)
     if how == "segfault":
         ctypes.string_at(0)
