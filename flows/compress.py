@@ -72,6 +72,7 @@ def outcome(run: StudyRun, store: Store) -> dict[str, Any]:
     return {
         "dense": {} if measured is None else _row(_rows(measured["dense"])[0]),
         "cells": [*cells, *failed],
+        "metric": "" if front is None else front["answer"]["metric"][0],
         "front": [] if front is None else _rows(front["front"]),
         "pick": None if choice is None else choice.cell,
         "answer": run.answer,

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -89,10 +89,11 @@ class Served:
 
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                return self.client.read_deployment_by_name(name)
-            except ObjectNotFound:
-                time.sleep(0.2)
+            with suppress(ObjectNotFound):
+                found = self.client.read_deployment_by_name(name)
+                if found.parameters["store"] == str(self.store):  # not of a process before
+                    return found
+            time.sleep(0.2)
         raise AssertionError(f"{name} is not served: {self.log.read_text()}")
 
     def start(self, *hows, **parameters):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -10,8 +11,9 @@ from rich.text import Text
 from flows.compare import Comparison
 from flows.reproduce import WHOLE
 from flows.study import StudyRun, summary
+from overparam.compress.frontier import label
 from overparam.reporting import Recorded, recorded_verdicts
-from overparam.reporting.words import interval, number, region
+from overparam.reporting.words import interval, number, region, size
 from overparam.studies import load
 
 if TYPE_CHECKING:
@@ -139,41 +141,33 @@ def _side(value: Any) -> str:
 def print_front(found: Mapping[str, Any]) -> None:
     """Print compressed models, those that keep the budget first, and the answer."""
     console = Console()
-    dense, metric = found["dense"], found["metric"]
-    table = Table(title="compressed, measured on the exported files", title_justify="left")
-    table.add_column("")
-    for column in ("method", "format"):
-        table.add_column(column)
-    for column in (f"test {metric}", "over seeds", "bytes", "× smaller", "× faster", "FLOPs"):
-        table.add_column(column, justify="right")
-    if dense:
-        table.add_row(
-            "",
-            "dense",
-            dense["format"],
-            number(dense[metric]),
-            "",
-            *_sizes(dense, dense),
-            style="dim",
-        )
-    for row in found["front"]:
-        mark = "→" if row["chosen"] else "✓" if row["meets"] else ""
-        spread = interval(row["low"], row["high"]) if row["n"] > 1 else ""
-        table.add_row(
-            mark, row["label"], row["format"], number(row[metric]), spread, *_sizes(row, dense)
-        )
-    console.print(table)
-    for row in found["cells"]:
-        if row.get("state") != "completed":
-            cell = ", ".join(f"{n}={row[n]}" for n in ("method", "ratio", "bits") if row[n])
-            console.print(f"{row['state']} {cell}: {row['reason']}", highlight=False)
+    if found["front"]:
+        console.print(_front_table(found))
+    rest = (row for row in found["cells"] if row["state"] != "completed")
+    for text in dict.fromkeys(f"{row['state']} {label(row)}: {row['reason']}" for row in rest):
+        console.print(text, highlight=False)
     console.print(f"[bold]{found['answer']}[/bold]", highlight=False)
 
 
-def _sizes(row: Mapping[str, Any], dense: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    return (
-        f"{row['bytes']:,.0f}",
-        f"{dense['bytes'] / row['bytes']:.1f}",
-        f"{1 / row['latency']:.1f}",
-        number(row["flops"]),
-    )
+def _front_table(found: Mapping[str, Any]) -> Table:
+    """A line per model; formats, ranges over seeds and FLOPs are on the page."""
+    dense, metric = found["dense"], found["metric"]
+    title = "compressed models, measured on the exported files"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for column in ("", "model"):
+        table.add_column(column, no_wrap=True)
+    for column in (metric, "on disk", "smaller", "faster"):
+        table.add_column(column, justify="right", no_wrap=True)
+    given = {**dense, "label": "dense", "chosen": False, "meets": False}
+    for row in (given, *found["front"]):
+        table.add_row(
+            "→" if row["chosen"] else "✓" if row["meets"] else "",
+            row["label"],
+            f"{row[metric]:.3f}",
+            size(round(row["bytes"])),
+            f"{dense['bytes'] / row['bytes']:.1f} ×",
+            f"{1 / row['latency']:.1f} ×",
+            style="dim" if row is given else None,
+            end_section=row is given,
+        )
+    return table

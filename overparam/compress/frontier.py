@@ -32,7 +32,7 @@ def frontier(cells: pd.DataFrame, dense: pd.Series, budget: Budget, metric: str)
         The groups with mean numbers; ``low``, ``high`` of the metric over seeds; ``n``; booleans
         ``front_bytes``, ``front_latency``, ``front_flops``, ``meets`` and ``chosen``; a ``label``;
         and ``seed``, of the member that does best on the validation samples. Sorted: the chosen
-        one, those that keep the budget, the others.
+        one, those that keep the budget by what it asks to save or to gain, the others by score.
     """
     if cells.empty:
         return pd.DataFrame(columns=[*GROUP, "meets", "chosen"])
@@ -54,11 +54,17 @@ def frontier(cells: pd.DataFrame, dense: pd.Series, budget: Budget, metric: str)
     rows["meets"] = budget.met(judged, judged_dense)
     winner = budget.best(judged, judged_dense, metric)
     rows["chosen"] = rows.index == winner if winner is not None else False
-    order = ["chosen", "meets", "validation"]
-    keyed = rows.assign(validation=sign * rows["validation"])
-    return rows.loc[keyed.sort_values(order, ascending=False, kind="stable").index].reset_index(
-        drop=True
+    score = sign * rows["validation"]
+    wanted = -rows["bytes"] if budget.asks_score else score
+    keys = pd.DataFrame(
+        {
+            "chosen": rows["chosen"],
+            "meets": rows["meets"],
+            "wanted": wanted.where(rows["meets"], score),
+        }
     )
+    order = keys.sort_values(list(keys), ascending=False, kind="stable").index
+    return rows.loc[order].reset_index(drop=True)
 
 
 def measured_cells(

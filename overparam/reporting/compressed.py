@@ -26,18 +26,18 @@ def pareto_chart(
     on_front = f"front_{cost}"
     columns = ["method", "label", metric, "low", "high", cost, on_front]
     table = front[columns].dropna(subset=[cost, metric])
-    x = alt.X(
-        f"{cost}:Q", title=title, scale=alt.Scale(type="log" if log else "linear", zero=False)
-    )
+    scale = alt.Scale(type="log", nice=False, padding=12) if log else alt.Scale(zero=False)
+    x = alt.X(f"{cost}:Q", title=title, scale=scale)
     y = alt.Y(f"{metric}:Q", title=f"test {metric}", scale=alt.Scale(zero=False))
     faded = alt.condition(f"datum.{on_front}", alt.value(1.0), alt.value(0.3))
     base = alt.Chart(table)
+    shape = alt.Shape("method:N", legend=None)  # the colour's legend names the methods
     tooltip = ["label:N", f"{metric}:Q", "low:Q", "high:Q", f"{cost}:Q"]
     bars = base.mark_rule().encode(
         x, alt.Y("low:Q", title=""), y2="high:Q", color="method:N", opacity=faded
     )
     points = base.mark_point(filled=True, size=60).encode(
-        x, y, color="method:N", shape="method:N", opacity=faded, tooltip=tooltip
+        x, y, color="method:N", shape=shape, opacity=faded, tooltip=tooltip
     )
     line = (
         alt.Chart(table[table[on_front].astype(bool)])

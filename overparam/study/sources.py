@@ -45,7 +45,10 @@ def resolve_file(value: str) -> Path:
         if not path.resolve().is_relative_to(Path(folders[0]).resolve()):
             raise ValueError(f"{value!r} leaves the folder of the package {package}")
     else:
-        path = Path(value).expanduser()
+        try:
+            path = Path(value).expanduser()
+        except RuntimeError as error:  # ~nobody
+            raise ValueError(f"{value!r}: {error}") from error
     if not path.is_file():
         raise ValueError(f"there is no file {value!r} (looked at {path.absolute()})")
     return path

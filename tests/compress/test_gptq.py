@@ -18,6 +18,7 @@ from overparam.compress import (
     score_mag,
 )
 from overparam.compress.input_hessian import patches
+from overparam.compress.layer_inputs import call_counts, input_of
 
 
 def problem(rows=6, columns=12, samples=60, seed=0, mix=1.0):
@@ -273,8 +274,6 @@ def test_attentions_last_projection_is_rounded_for_what_flows_into_it():
         )
         context = nn.functional.scaled_dot_product_attention(query, key, value)
         context = context.transpose(1, 2).flatten(2)
-    from overparam.compress.layer_inputs import call_counts, input_of
-
     name = "layer.self_attn.out_proj"
     counts = call_counts(model, ["head", name, "layer.linear1"], toy.inputs)
     assert list(counts.items()) == [(name, 1), ("layer.linear1", 1), ("head", 1)]

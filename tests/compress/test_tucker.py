@@ -99,7 +99,7 @@ def test_the_iteration_reaches_a_stationary_point_no_worse_than_it_started():
     assert core.square().sum() >= truncated - 1e-12
     projected = torch.einsum("oik,is->osk", weight[0], v[0]).flatten(1)
     best = torch.linalg.svdvals(projected)[:3].square().sum()
-    assert torch.allclose(core.square().sum(), best, rtol=1e-7)
+    assert torch.allclose(core.square().sum(), best, rtol=1e-5)
 
 
 @pytest.mark.parametrize("make", LAYERS)

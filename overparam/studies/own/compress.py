@@ -93,12 +93,12 @@ class Config(StudyConfig):
     )
     seeds: int = Field(3, ge=1, le=1000, description="repetitions of what draws or trains")
     epochs: int = Field(40, ge=1, description="most epochs of the dense training")
-    finetune_epochs: int = Field(10, ge=0, description="most epochs after a method; 0: none")
+    finetune_epochs: int = Field(6, ge=0, description="most epochs after a method; 0: none")
     patience: int = Field(8, ge=1, description="epochs without progress before a training stops")
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="of all trainings")
     learning_rate: float = Field(2e-3, gt=0, description="its peak; falls along half a cosine")
     weight_decay: float = Field(1e-4, ge=0, description="of the optimiser")
-    batch_size: int = Field(64, ge=1, description="samples per step")
+    batch_size: int = Field(128, ge=1, description="samples per step")
     budget: Annotated[str, _checked(parse_budget)] | None = Field(
         None,
         description="what the choice must keep: accuracy>=0.95*dense, bytes<=200k, "
