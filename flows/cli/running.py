@@ -54,10 +54,10 @@ def run(
 
         overparam run parameter-sharing --profile full --workers 2 --json
     """
-    chosen = [
-        (_absolute(name), dict(load(name).config.parse_setting(text) for text in settings))
-        for name in studies
-    ]
+    chosen = []
+    for name in studies:
+        config = load(name).config
+        chosen.append((_absolute(name), dict(config.parse_setting(text) for text in settings)))
     for name, overrides in chosen:
         load(name).config.for_profile(profile.value, overrides)
 

@@ -63,7 +63,7 @@ def frontier(cells: pd.DataFrame, dense: pd.Series, budget: Budget, metric: str)
             "wanted": wanted.where(rows["meets"], score),
         }
     )
-    order = keys.sort_values(list(keys), ascending=False, kind="stable").index
+    order = keys.sort_values(["chosen", "meets", "wanted"], ascending=False, kind="stable").index
     return rows.loc[order].reset_index(drop=True)
 
 

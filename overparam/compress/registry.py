@@ -12,6 +12,7 @@ import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,7 +92,7 @@ def method_names() -> list[str]:
     """All that are installed: built in and added by entry points, sorted."""
     folder = Path(__file__).with_name("methods")
     built_in = {file.stem for file in folder.glob("*.py") if not file.stem.startswith("_")}
-    return sorted(built_in | {point.name for point in entry_points(group=GROUP)})
+    return sorted(built_in | _added().keys())
 
 
 def method_place(name: str) -> str:
@@ -102,8 +103,8 @@ def method_place(name: str) -> str:
     """
     if name.startswith("+"):
         return name[1:]
-    for point in entry_points(group=GROUP, name=name):
-        return point.value
+    if name in _added():
+        return _added()[name]
     if name not in method_names():
         close = difflib.get_close_matches(name, method_names(), n=3)
         hint = f"did you mean {' or '.join(close)}? " if close else ""
@@ -112,6 +113,12 @@ def method_place(name: str) -> str:
             "your own: +path/to/file.py:function"
         )
     return f"overparam.compress.methods.{name}:{name}"
+
+
+@cache
+def _added() -> dict[str, str]:
+    """The methods of installed packages, by name: looking them up reads every package's files."""
+    return {point.name: point.value for point in entry_points(group=GROUP)}
 
 
 def load_method(name: str) -> Method:

@@ -166,13 +166,13 @@ class StudyConfig(BaseModel):
             return {"content": marker.digest(value)}
         return self.model_dump(mode="json", include={name})[name]
 
-    def cell_code(self, name: str, value: Any) -> Any:
-        """The fingerprint of the code that the value of a spread name names; ``None`` for most.
+    def cell_places(self, name: str, value: Any) -> tuple[str, ...]:
+        """Code that the value of a spread name names, as ``module:name``; none for most.
 
-        A config whose cells name registered methods overrides this, so that a method whose code
-        has changed runs again and the others do not.
+        A config whose cells name registered methods overrides this: a method whose code has changed
+        then runs again, and the others do not.
         """
-        return None
+        return ()
 
     def step_value(self, name: str) -> Any:
         """What a step receives for the field."""

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from overparam.fingerprint import Fingerprint, SourceTree
 from overparam.store import ArtifactRef
 from overparam.study.config import StudyConfig
 from overparam.study.declaration import Declaration
-from overparam.study.sources import code_name, source_tree
+from overparam.study.sources import FactorySource, code_name, source_tree, split_factory
 from overparam.study.spread import cell_values
 from overparam.study.steps import Step
 
@@ -171,9 +172,25 @@ class Plan:
     def _named_code(self, cell: Cell) -> dict[str, Any]:
         """Fingerprints of what the cell's values name; nothing for the most part."""
         config = self._config_of(cell.step)
-        named = {name: config.cell_code(name, value) for name, value in cell.values.items()}
-        found = {name: code for name, code in named.items() if code is not None}
+        named = {name: config.cell_places(name, value) for name, value in cell.values.items()}
+        found = {n: [self._code_at(p) for p in places] for n, places in named.items() if places}
         return {"cell_code": found} if found else {}
+
+    def _code_at(self, place: str) -> str:
+        """The fingerprint of the callable that ``module:name`` or ``file.py:name`` names."""
+        if place not in self._places:
+            module, name = split_factory(place)
+            spec = None if module.endswith(".py") else find_spec(module)
+            if spec is None or spec.origin is None:
+                self._places[place] = FactorySource().digest(place)
+            else:
+                tree = self._tree(module, Path(spec.origin))
+                self._places[place] = tree.fingerprint(module, name).digest
+        return self._places[place]
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        return {}
 
     def ref(self, cell: Cell) -> ArtifactRef:
         """Where the cell's artifact lies; a base's artifact lies with its owner."""

@@ -27,7 +27,7 @@ from overparam.reporting.compressed import (
 from overparam.store import Weights as StoredWeights
 from overparam.store import folder_table, write_folders
 from overparam.study import DataFile, Factory, Field, Study, StudyConfig, Weights
-from overparam.study.sources import FactorySource, resolve_file
+from overparam.study.sources import resolve_file
 from overparam.training import Recipe, train_model
 from overparam.training.own_model import TRIED, build_model, check_model
 from overparam.training.own_task import chosen_task, score_of, task_of
@@ -81,7 +81,7 @@ class Config(StudyConfig):
     )
     validation: float = Field(0.15, gt=0, lt=0.5, description="share for early stopping and choice")
     methods: tuple[Annotated[str, _checked(composition)], ...] = Field(
-        ("magnitude", "channels", "low_rank", "int", "magnitude+int8"),
+        ("magnitude", "channels", "int", "magnitude+int8"),
         min_length=1,
         description="compressors; a+b applies b to what a left, +file.py:function is your own",
     )
@@ -127,11 +127,9 @@ class Config(StudyConfig):
             raise ValueError("test, label and shape describe Parquet files, not datasets")
         return self
 
-    def cell_code(self, name, value):
+    def cell_places(self, name, value):
         """A method counts by its own code, so that changing one runs its cells alone."""
-        if name != "method":
-            return None
-        return [FactorySource().digest(place) for place in composition(value).places]
+        return composition(value).places if name == "method" else ()
 
 
 study = Study(
