@@ -149,7 +149,7 @@ def test_a_rerun_is_cached_and_one_more_ratio_runs_alone(cli, done, place):
     )  # fmt: skip
     assert status == 0, err
     # Two seeds of the new ratio, and what reads all cells: measured, front, report.
-    assert "compress (quick): 5 completed, 7 cached" in out
+    assert "compress (quick): 7 cached, 5 completed" in out
     assert "magnitude at ratio 8" in out and "For your budget" in out
 
 
