@@ -16,7 +16,6 @@ from overparam.errors import BadInput, ConfigError
 from overparam.store import ArtifactRef, Store, Tables, write_folders
 from overparam.studies import load
 from overparam.studies.own.compress import Config, try_inputs
-from overparam.study import StepRecord
 
 STUDY = "compress"
 PREPARATION = "preparation.json"
@@ -59,14 +58,17 @@ def check(settings: Mapping[str, Any]) -> None:
 
 
 def outcome(run: StudyRun, store: Store) -> dict[str, Any]:
-    """What came out of a run, as the command line's JSON."""
+    """What came out of a run, as JSON has it; ``export`` is a cell's folder in the store."""
     front = _tables(run, store, "front")
     measured = _tables(run, store, "measured")
-    cells = [] if measured is None else [_cell_row(row) for row in _rows(measured["cells"])]
+    made = {_cell(r.cell): r for r in run.steps if r.step == "compressed"}
+    cells = [] if measured is None else [_row(row) for row in _rows(measured["cells"])]
+    for row in cells:
+        row["export"] = made[_cell(row)].path
     failed = [
-        _cell_row({**record.cell, "state": record.state, "reason": record.error})
-        for record in run.steps
-        if record.step == "compressed" and record.state in ("failed", "skipped")
+        {**record.cell, "state": record.state, "reason": record.error, "export": ""}
+        for record in made.values()
+        if record.state in ("failed", "skipped")
     ]
     choice = None if front is None else choice_of(front["front"])
     return {
@@ -128,9 +130,5 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "latency_ratio": ratios}
 
 
-def _cell_row(row: dict[str, Any]) -> dict[str, Any]:
-    cell = {name: row.get(name) for name in CELL}
-    return _row({**cell, **row})
-
-
-__all__ = ["STUDY", "StepRecord", "check", "compress", "outcome", "pick"]
+def _cell(values: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(values[name] for name in CELL)

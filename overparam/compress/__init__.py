@@ -73,7 +73,7 @@ from overparam.compress.shared_start import share_trained
 from overparam.compress.sharing import memory_size, share_parameters
 from overparam.compress.sharing_report import SharingReport, sharing_report
 from overparam.compress.smaller import smaller_width, weight_count
-from overparam.compress.structured import StructuredPruning, prune_channels, prune_structured
+from overparam.compress.structured import StructuredPruning, prune_structured
 from overparam.compress.subspace import (
     CoordinateProjection,
     DenseProjection,
@@ -171,7 +171,6 @@ __all__ = [
     "minmax_grid",
     "movement_prune",
     "pack_bits",
-    "prune_channels",
     "prune_iterative",
     "prune_structured",
     "ptq",

@@ -1,20 +1,28 @@
-"""Samples that post-training quantisation looks at."""
+"""Training samples that a compressor looks at."""
 
 from itertools import islice
+
+from torch import Tensor
 
 from overparam.datasets import Batches, Inputs
 
 
-def calibration_batches(data: Batches, samples: int, *, seed: int, size: int = 64) -> list[Inputs]:
-    """Inputs of the first ``samples`` training samples in the seed's order, without labels.
+def labelled_batches(
+    data: Batches, samples: int, *, seed: int, size: int = 64
+) -> list[tuple[Inputs, Tensor]]:
+    """The first ``samples`` training samples in the seed's order, rounded up to full batches.
 
     Args:
         data: training samples.
-        samples: how many, >= 1, rounded up to full batches; all, if there are fewer.
+        samples: how many, >= 1; all, if there are fewer.
         seed: of the order.
         size: samples in a batch.
     """
     if samples < 1:
         raise ValueError(f"samples is {samples}; allowed >= 1")
-    count = -(-samples // size)
-    return [inputs for inputs, _ in islice(data.batches(size, seed=seed), count)]
+    return list(islice(data.batches(size, seed=seed), -(-samples // size)))
+
+
+def calibration_batches(data: Batches, samples: int, *, seed: int, size: int = 64) -> list[Inputs]:
+    """The inputs of :func:`labelled_batches`."""
+    return [inputs for inputs, _ in labelled_batches(data, samples, seed=seed, size=size)]

@@ -86,6 +86,7 @@ class Composition:
         validation: Batches | None,
         task: Task,
         recipe: Recipe,
+        anew: Recipe,
         initial: nn.Module,
         seed: int,
     ) -> nn.Module:
@@ -98,8 +99,8 @@ class Composition:
             data: training samples.
             validation: for early stopping of fine-tuning.
             task: how samples reach the model, and its loss.
-            recipe: of fine-tuning and of methods that train by themselves; no epochs, no
-                fine-tuning.
+            recipe: of fine-tuning, also by a method itself; no epochs, no fine-tuning.
+            anew: of methods that train the initial network anew.
             initial: the network before it was trained.
             seed: of everything drawn.
 
@@ -128,7 +129,7 @@ class Composition:
                 data=data,
                 task=task,
                 seed=seed,
-                recipe=recipe,
+                recipe=anew if "initial" in method.needs else recipe,
                 initial=initial,
             )
             untuned = method.finetune

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from overparam.compress.export_layout import named_tensors, same_bits
 from overparam.compress.export_structure import CannotExport, module_changes
 from overparam.compress.load_model import load
-from overparam.measure.evaluating import evaluating
+from overparam.training.evaluating import evaluating
 
 SHOWN = 5
 

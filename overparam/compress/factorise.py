@@ -11,9 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from overparam.compress.rank_budget import RankChoices, cheapest, choose_ranks, ranks_for_energy
-from overparam.compress.registry import CannotTreat, LeftAlone
+from overparam.compress.registry import CannotTreat, LeftAlone, parameter_budget
+from overparam.datasets import Batches
+from overparam.training import Task
 
 Call = Callable[[nn.Module], object]
+EXAMPLES = 4
+"""Samples on which a factored model is tried."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,13 @@ class Factorisation:
     build: Callable[[int], nn.Sequential]
 
 
+Ways = Callable[[nn.Module], Factorisation | str | None]
+"""How a layer can be factored, why not, or ``None`` where there is nothing to say."""
+
+
 def factorise(
     model: nn.Module,
-    ways: Callable[[nn.Module], Factorisation | str | None],
+    ways: Ways,
     *,
     parameters: int | None = None,
     energy: float | None = None,
@@ -86,15 +94,17 @@ def factorise(
     return copy
 
 
-def parameter_budget(model: nn.Module, ratio: float) -> int:
-    """round(P / ratio) of the P parameters of a model, tied ones once.
-
-    Raises:
-        ValueError: ratio <= 1.
-    """
-    if not ratio > 1:
-        raise ValueError(f"ratio is {ratio}; allowed > 1")
-    return round(sum(parameter.numel() for parameter in model.parameters()) / ratio)
+def factorise_to_ratio(
+    model: nn.Module, ways: Ways, *, ratio: float, data: Batches, task: Task
+) -> nn.Module:
+    """:func:`factorise` to at most P / ratio parameters, tried out on training samples."""
+    inputs, _ = data.take(EXAMPLES)
+    return factorise(
+        model,
+        ways,
+        parameters=parameter_budget(model, ratio),
+        call=lambda net: task.outputs(net, inputs),
+    )
 
 
 def replace_layer(model: nn.Module, layer: nn.Module, by: nn.Module) -> nn.Module:
@@ -151,9 +161,7 @@ def untreatable(layer: nn.Module, kinds: tuple[type[nn.Module], ...]) -> str | N
     return None
 
 
-def _factorable(
-    model: nn.Module, ways: Callable[[nn.Module], Factorisation | str | None]
-) -> tuple[dict[str, Factorisation], dict[str, str]]:
+def _factorable(model: nn.Module, ways: Ways) -> tuple[dict[str, Factorisation], dict[str, str]]:
     """What can be factored, and why not what else holds a matrix, by the names of layers."""
     users: dict[int, list[str]] = {}
     for name, module in model.named_modules():

@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from overparam.compress.registry import CannotTreat
 from overparam.datasets import Inputs
 from overparam.datasets.batches import parts_of
+from overparam.training.evaluating import evaluating
 from overparam.training.task import Forward, call_model
 
 
@@ -179,16 +180,13 @@ def _batched(layer: nn.Module, x: Tensor) -> Tensor:
 @contextmanager
 def _observed(model: nn.Module) -> Iterator[None]:
     # Eval mode, and attention without its fast path, which calls no layer's ``forward``.
-    training = {module: module.training for module in model.modules()}
     fast = torch.backends.mha.get_fastpath_enabled()
-    model.eval()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with evaluating(model):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for module, mode in training.items():
-            module.training = mode
 
 
 @contextmanager

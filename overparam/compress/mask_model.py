@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from torch import nn
 
 from overparam.compress.masks import Masks, apply_masks
-from overparam.compress.registry import CannotTreat, LeftAlone, kept_weights
-from overparam.compress.single_names import single_names
-from overparam.compress.weights import COMPRESSIBLE, WeightSlot, compressible_weights
+from overparam.compress.registry import LeftAlone, kept_weights
+from overparam.compress.single_names import single_names, treatable_slots
+from overparam.compress.weights import COMPRESSIBLE, WeightSlot
 
 
 def mask_model(
@@ -51,10 +51,7 @@ def treatable_weights(model: nn.Module) -> list[WeightSlot]:
     Warns:
         LeftAlone: names layers whose matrices or kernels are not among them.
     """
-    try:
-        slots = compressible_weights(single_names(model).emptied(model))
-    except (TypeError, ValueError) as reason:
-        raise CannotTreat(str(reason)) from reason
+    slots = treatable_slots(model)
     _warn_untouched(model, {layer for slot in slots for layer in slot.layers})
     return slots
 

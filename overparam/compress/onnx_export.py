@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from overparam.compress.materialise import materialise
+from overparam.compress.model_outputs import tensors_in
 from overparam.compress.quantised_weight import dequantise
 from overparam.datasets import Inputs
 from overparam.datasets.batches import each_part, parts_of
@@ -127,7 +128,7 @@ def _difference(model: nn.Module, example: Inputs, file: Path) -> float:
     if fixed:
         raise ValueError(f"the model fixes the batch size when it is traced: {', '.join(fixed)}")
     with torch.no_grad():
-        expected = list(_tensors(call_model(model, example)))
+        expected = list(tensors_in(call_model(model, example)))
     got = [torch.as_tensor(array) for array in session.run(None, feed)]
     size = len(parts_of(example)[0])
     if [tuple(t.shape) for t in expected] != [tuple(t.shape) for t in got]:
@@ -149,17 +150,6 @@ def _difference(model: nn.Module, example: Inputs, file: Path) -> float:
 def _resized(example: Inputs, size: int) -> Inputs:
     """As many samples, repeated if need be."""
     return each_part(example, lambda part: part[torch.arange(size) % len(part)])
-
-
-def _tensors(given: Any) -> Iterator[Tensor]:
-    if isinstance(given, Tensor):
-        yield given
-    elif isinstance(given, Mapping):
-        for value in given.values():
-            yield from _tensors(value)
-    elif isinstance(given, tuple | list):
-        for value in given:
-            yield from _tensors(value)
 
 
 def _reason(error: BaseException) -> str:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from overparam.compress.quantisation_grid import Grid
 from overparam.compress.quantised_weight import quantise_weight
-from overparam.compress.registry import CannotTreat, LeftAlone
-from overparam.compress.single_names import single_names
-from overparam.compress.weights import WeightSlot, compressible_weights
+from overparam.compress.registry import LeftAlone
+from overparam.compress.single_names import treatable_slots
+from overparam.compress.weights import WeightSlot
 
 
 def round_to_nearest(model: nn.Module, grid_of: Callable[[Tensor], Grid]) -> nn.Module:
@@ -45,10 +45,7 @@ def quantisable_weights(model: nn.Module) -> list[WeightSlot]:
         LeftAlone: other parameters with two or more axes, which stay float: those of attention's
             joint input projection, recurrent and transposed layers, bare parameters, frozen ones.
     """
-    try:
-        slots = compressible_weights(single_names(model).emptied(model))
-    except (TypeError, ValueError) as error:
-        raise CannotTreat(str(error)) from error
+    slots = treatable_slots(model)
     treated = {alias for slot in slots for alias in slot.aliases}
     left = [
         name

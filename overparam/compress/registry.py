@@ -24,7 +24,11 @@ from overparam.study.loading import load_object
 
 GROUP = "overparam.compressors"
 HANDED_IN = ("ratio", "bits", "data", "task", "seed", "recipe", "initial")
-"""What a compressor can ask for: keyword-only parameters of these names."""
+"""What a compressor can ask for: keyword-only parameters of these names.
+
+``recipe`` is that of fine-tuning; with ``initial``, the network before it was trained, that of the
+dense training.
+"""
 
 Function = TypeVar("Function", bound=Callable[..., nn.Module])
 
@@ -137,6 +141,17 @@ def load_method(name: str) -> Method:
     return method
 
 
+def parameter_budget(model: nn.Module, ratio: float) -> int:
+    """How many parameters may stay: round(P / ratio) of P, tied ones counted once.
+
+    Raises:
+        ValueError: ratio <= 1.
+    """
+    if not ratio > 1:
+        raise ValueError(f"ratio is {ratio}; allowed > 1")
+    return round(sum(parameter.numel() for parameter in model.parameters()) / ratio)
+
+
 def kept_weights(model: nn.Module, ratio: float) -> int:
     """How many compressible weights may stay when all parameters shrink by ``ratio``.
 
@@ -154,11 +169,10 @@ def kept_weights(model: nn.Module, ratio: float) -> int:
         ValueError: ratio <= 1.
         CannotTreat: what can't be pruned is more than P / ratio already.
     """
-    if not ratio > 1:
-        raise ValueError(f"ratio is {ratio}; allowed > 1")
+    budget = parameter_budget(model, ratio)
     total = sum(parameter.numel() for parameter in model.parameters())
     weights = sum(slot.size for slot in compressible_weights(model))
-    kept = round(total / ratio) - (total - weights)
+    kept = budget - (total - weights)
     if kept < 1:
         raise CannotTreat(
             f"ratio {ratio:g} leaves {total / ratio:.0f} of {total} parameters, but "

@@ -9,7 +9,7 @@ from torch import nn
 
 from overparam.compress.equal_memory import SHARING
 from overparam.compress.mask_model import treatable_weights
-from overparam.compress.registry import CannotTreat, LeftAlone
+from overparam.compress.registry import CannotTreat, LeftAlone, parameter_budget
 from overparam.compress.shared_model import SharedModel
 from overparam.compress.sharing import share_parameters
 from overparam.compress.single_names import single_names
@@ -39,8 +39,7 @@ def share_trained(model: nn.Module, method: str, *, ratio: float, seed: int) -> 
     Warns:
         LeftAlone: names weights that stay as they are.
     """
-    if not ratio > 1:
-        raise ValueError(f"ratio is {ratio}; allowed > 1")
+    budget = parameter_budget(model, ratio)
     slots = treatable_weights(model)
     left = dict(_unshareable(model, slots))
     shared = [slot for slot in slots if slot.name not in left]
@@ -48,7 +47,7 @@ def share_trained(model: nn.Module, method: str, *, ratio: float, seed: int) -> 
         warnings.warn(f"{name}: {reason}, left dense", LeftAlone, stacklevel=3)
     total = sum(parameter.numel() for parameter in model.parameters())
     size = sum(slot.size for slot in shared)
-    memory = round(total / ratio) - (total - size)
+    memory = budget - (total - size)
     if memory < 1:
         raise CannotTreat(
             f"ratio {ratio:g} leaves {total / ratio:.0f} of {total} parameters, but "

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from overparam.compress.registry import CannotTreat
+from overparam.compress.weights import WeightSlot, compressible_weights
+
 
 @dataclass(frozen=True)
 class SingleNames:
@@ -62,3 +65,15 @@ def single_names(model: nn.Module) -> SingleNames:
 
     visit(model, "")
     return SingleNames(tuple(places))
+
+
+def treatable_slots(model: nn.Module) -> list[WeightSlot]:
+    """The compressible weights of a model, also of one that uses modules in several places.
+
+    Raises:
+        CannotTreat: there is none, or one can't be told apart from others; with the reason.
+    """
+    try:
+        return compressible_weights(single_names(model).emptied(model))
+    except (TypeError, ValueError) as error:
+        raise CannotTreat(str(error)) from error

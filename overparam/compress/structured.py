@@ -28,7 +28,7 @@ from overparam.compress.dependency_graph import Candidate
 from overparam.compress.feed_forward_groups import inner_groups
 from overparam.compress.layer_axes import Unfollowable
 from overparam.compress.model_outputs import compare_outputs, outputs_of
-from overparam.compress.registry import CannotTreat, LeftAlone
+from overparam.compress.registry import CannotTreat, LeftAlone, parameter_budget
 from overparam.datasets import Batches, Inputs
 from overparam.training import Task
 
@@ -60,35 +60,6 @@ class StructuredPruning:
     def ratio(self) -> float:
         """Dense parameters / kept parameters."""
         return self.dense_parameters / self.parameters
-
-
-def prune_channels(
-    model: nn.Module,
-    example_inputs: Inputs,
-    *,
-    ratio: float,
-    importance: ImportanceName | Importance = "norm",
-    task: Task | None = None,
-    data: Batches | None = None,
-    seed: int = 0,
-    keep: Collection[str] = (),
-    round_to: int = 1,
-) -> nn.Module:
-    """Remove the least important channels and attention heads, at most P / ratio parameters stay.
-
-    See :func:`prune_structured`, which also tells what went.
-    """
-    return prune_structured(
-        model,
-        example_inputs,
-        ratio=ratio,
-        importance=importance,
-        task=task,
-        data=data,
-        seed=seed,
-        keep=keep,
-        round_to=round_to,
-    ).model
 
 
 def prune_structured(
@@ -132,8 +103,7 @@ def prune_structured(
     Warns:
         LeftAlone: layers that stay as they are, and why; a budget that is missed by over 5 %.
     """
-    if not ratio > 1:
-        raise ValueError(f"ratio is {ratio}; allowed > 1")
+    budget = parameter_budget(model, ratio)
     if round_to < 1:
         raise ValueError(f"round_to is {round_to}; allowed >= 1")
     score = _importance(importance, task, data, seed)
@@ -158,7 +128,7 @@ def prune_structured(
         nothing = "no attention head or feed-forward channel" if only == "heads" else "no channel"
         raise CannotTreat("; ".join([f"{nothing} can be pruned", *map(str, left_out)]))
     removed, fraction = units_for_budget(
-        model, scores, round(dense / ratio), round_to=round_to, left_out=left_out
+        model, scores, budget, round_to=round_to, left_out=left_out
     )
     small = _removed(model, network, removed, example_inputs, task)
     for left in left_out:

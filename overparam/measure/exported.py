@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from overparam.datasets import Batches
+from overparam.measure.exported_process import main
 from overparam.measure.stored_samples import store_samples
 from overparam.training import Task
 
-MODULE = "overparam.measure.exported_process"
+PROCESS = f"import sys; from {main.__module__} import main; main(sys.argv[1])"
+"""The program of the measuring process; its function is named, so that its code counts where a step
+measures."""
+
 TIMEOUT = 600.0
 POLL_SECONDS = 0.1
 SAVED = 0.95
@@ -169,7 +173,7 @@ def _one_process(
     log = place / "log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", MODULE, str(place / "spec.json")],
+            [sys.executable, "-c", PROCESS, str(place / "spec.json")],
             stdout=stream,
             stderr=stream,
             stdin=subprocess.DEVNULL,

@@ -1,11 +1,10 @@
-"""The measuring process: ``python -m overparam.measure.exported_process SPEC.json``.
+"""The measuring process, which :mod:`overparam.measure.exported` starts.
 
 It starts without any of the training's state and writes one line of JSON for each file.
 """
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from overparam.measure.stored_samples import StoredSamples
 from overparam.measure.tensor_memory import peak_tensor_bytes
 from overparam.study.loading import load_module, load_object
 from overparam.training import Task, all_outputs
+from overparam.training.own_task import chosen_task
 
 TIMED_MS = 2.0
 """A timing takes at least about this long: shorter calls are repeated."""
@@ -39,7 +39,10 @@ def main(spec_file: str) -> None:
     spec = json.loads(Path(spec_file).read_text())
     with Path(spec["results"]).open("a") as results:
         results.write("\n")
-    data, task = StoredSamples(Path(spec["samples"])), _task(spec)
+    data, task = (
+        StoredSamples(Path(spec["samples"])),
+        chosen_task(spec["task"], spec["kind"], tuple(spec["classes"])),
+    )
     factory = load_object(spec["factory"])
     dense = _load(factory, spec["dense"])
     outputs, _ = all_outputs(dense, data, task)
@@ -134,14 +137,3 @@ def _file_facts(model: nn.Module, folder: Path) -> dict[str, Any]:
         "parameters": sum(tensor.numel() for tensor in numbers),
         "nonzeros": sum(int(tensor.count_nonzero()) for tensor in numbers),
     }
-
-
-def _task(spec: dict[str, Any]) -> Task:
-    if spec["task"] is None:
-        return Task(spec["kind"], tuple(spec["classes"]))
-    found = load_object(spec["task"])
-    return found if isinstance(found, Task) else found()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from overparam.measure.evaluating import evaluating
+from overparam.training.evaluating import evaluating
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from overparam.measure.evaluating import evaluating
+from overparam.training.evaluating import evaluating
 
 
 def peak_tensor_bytes(model: nn.Module, call: Callable[[], Any]) -> int:

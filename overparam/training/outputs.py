@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from overparam.datasets import Batches
+from overparam.training.evaluating import evaluating
 from overparam.training.task import Task
 
 BATCH = 256
@@ -18,12 +19,7 @@ def all_outputs(
     Returns:
         Outputs (N, C), or (N,) or (N, k); and targets (N, ...).
     """
-    before = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with evaluating(model):
         pairs = [(task.outputs(model, x), y) for x, y in data.batches(batch)]
-    finally:
-        for module, training in before.items():
-            module.training = training
     outputs, targets = zip(*pairs, strict=True)
     return torch.cat(outputs), torch.cat(targets)

@@ -9,6 +9,7 @@ from overparam.datasets import Batches
 from overparam.models import seeded
 from overparam.models.user_weights import load_weights
 from overparam.study.loading import load_object
+from overparam.training.evaluating import evaluating
 from overparam.training.task import Task
 
 TRIED = 4
@@ -58,17 +59,13 @@ def check_model(model: nn.Module, task: Task, data: Batches) -> None:
             the wrong shape (expected and got) or are not finite.
     """
     inputs, targets = data.take(TRIED)
-    was_training = model.training
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             outputs = task.outputs(model, inputs)
     except Exception as error:
         raise ValueError(
             f"the model raises on a batch of {_shapes(inputs)}: {type(error).__name__}: {error}"
         ) from error
-    finally:
-        model.train(was_training)
     if not isinstance(outputs, Tensor):
         raise ValueError(f"the model gives a {type(outputs).__name__}; a tensor is needed")
     if task.kind == "classification":

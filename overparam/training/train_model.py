@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from overparam.datasets import Batches, Inputs
 from overparam.errors import Diverged
+from overparam.training.evaluating import evaluating
 from overparam.training.recipe import Recipe
 from overparam.training.task import Task
 
@@ -108,7 +109,7 @@ def train_model(
     losses: list[float] = []
     held_out: list[float] = []
     best, best_epoch, kept = math.inf, -1, None
-    with _seeded(seed), _eval_mode(teacher):
+    with _seeded(seed), evaluating(teacher) if teacher is not None else nullcontext():
         if validation is not None and recipe.epochs:
             # A model that is not finite to begin with (NaN < x never holds) loses to any other.
             before = mean_loss(model, validation, task)
@@ -141,7 +142,7 @@ def train_model(
 def mean_loss(model: nn.Module, data: Batches, task: Task) -> float:
     """The mean loss over all samples, in eval mode; the mode is put back."""
     total = 0.0
-    with _eval_mode(model):
+    with evaluating(model):
         for inputs, targets in data.batches(EVALUATION_BATCH):
             total += float(task.loss_of(model, inputs, targets)) * len(targets)
     return total / len(data)
@@ -209,17 +210,3 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
-
-
-@contextmanager
-def _eval_mode(model: nn.Module | None) -> Iterator[None]:
-    if model is None:
-        yield
-        return
-    before = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before.items():
-            module.training = training

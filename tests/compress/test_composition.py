@@ -1,5 +1,7 @@
 """Methods one after the other: what a text means, and in what order things happen."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -33,6 +35,7 @@ def compressed(text, *, ratio=2.0, bits=None, epochs=1):
         validation=None,
         task=TASK,
         recipe=Recipe(epochs, 0.01),
+        anew=Recipe(7, 0.01),
         initial=net(),
         seed=0,
     )
@@ -145,9 +148,26 @@ def test_the_model_handed_in_is_not_changed():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     composition("magnitude+distill+int8")(
         model, ratio=2, bits=None, data=data(), validation=data(), task=TASK,
-        recipe=Recipe(2, 0.01), initial=model, seed=0,
+        recipe=Recipe(2, 0.01), anew=Recipe(2, 0.01), initial=model, seed=0,
     )  # fmt: skip
     assert all(torch.equal(before[n], v) for n, v in model.state_dict().items())
+
+
+def test_a_method_that_trains_anew_gets_the_recipe_of_the_dense_training(monkeypatch):
+    seen = {}
+    load = module.load_method
+
+    def loaded(name):
+        def kept(net, **given):
+            seen[name] = given["recipe"]
+            return net
+
+        return replace(load(name), function=kept)
+
+    monkeypatch.setattr(module, "load_method", loaded)
+    for name in ("lottery", "movement"):
+        compressed(name)
+    assert seen == {"lottery": Recipe(7, 0.01), "movement": Recipe(1, 0.01)}
 
 
 def test_shared_parameters_learn_by_scaled_gradients(monkeypatch):

@@ -49,7 +49,7 @@ def test_accuracies_are_equivalent_within_a_point():
         train_model(dense, train, task, Recipe(20, 2e-3, "adamw", 1e-4, 128), seed=seed)
         small = composition("magnitude")(
             dense, ratio=RATIO, bits=None, data=train, validation=None, task=task, recipe=RECIPE,
-            initial=dense, seed=seed,
+            anew=RECIPE, initial=dense, seed=seed,
         )  # fmt: skip
         ours.append(score_of(small, test, task))
         by_hand = deepcopy(dense)

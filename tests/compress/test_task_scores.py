@@ -17,7 +17,7 @@ from overparam.compress import (
     task_score_snip,
     task_synflow_masks,
 )
-from overparam.compress.scores import labelled_batches
+from overparam.compress.calibration import labelled_batches
 from overparam.datasets import InMemory
 from overparam.training import Task
 

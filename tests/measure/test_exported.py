@@ -1,7 +1,6 @@
 """Measuring exported files: a fresh process, each file's own loader, and files that kill it."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from overparam.compress.export import export_model
 from overparam.datasets import InMemory
 from overparam.measure import explain, measure_exports
 from overparam.models import MLP, seeded
+from overparam.study.loading import load_module
 from overparam.training import Task
 
 TASK = Task("classification", ("a", "b", "c"))
@@ -174,10 +174,7 @@ def test_dicts_reach_the_model_and_a_users_task_is_used(place):
         "def make(): return Two()\n"
         "def task(): return Task('regression', forward=lambda m, x: m(**x)['value'])\n"
     )
-    sys.path.append(str(place))
-    import net as module
-
-    sys.path.remove(str(place))
+    module = load_module(str(place / "net.py"))
     model = module.Two()
     x = {"a": torch.randn(9, 3), "b": torch.randn(9, 3)}
     y = torch.randn(9)
@@ -236,5 +233,5 @@ def test_no_speed_is_explained(changes, words):
 def test_the_module_runs_from_a_specification_alone():
     from overparam.measure import exported, exported_process
 
-    assert exported_process.__name__ == exported.MODULE
+    assert f"from {exported_process.__name__} import main" in exported.PROCESS
     assert Path(exported_process.__file__).is_file()

@@ -15,6 +15,7 @@ from overparam.compress.quantise_model import (
     quantisable_weights,
 )
 from overparam.compress.registry import CannotTreat, compressor
+from overparam.compress.train_steps import same_modes
 from overparam.datasets import Batches
 from overparam.training import Task
 
@@ -65,7 +66,4 @@ def adaround(model: nn.Module, *, bits: int, data: Batches, task: Task, seed: in
         round_weight=ROUND_WEIGHT,
         relative=True,
     )
-    stored = integer_weights(student)
-    for own, module in zip(model.modules(), stored.modules(), strict=True):
-        module.training = own.training
-    return stored
+    return same_modes(integer_weights(student), model)

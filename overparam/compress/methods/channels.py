@@ -3,7 +3,7 @@
 from torch import nn
 
 from overparam.compress.registry import compressor
-from overparam.compress.structured import EXAMPLES, prune_channels
+from overparam.compress.structured import EXAMPLES, prune_structured
 from overparam.datasets import Batches
 from overparam.training import Task
 
@@ -11,4 +11,5 @@ from overparam.training import Task
 @compressor("Remove the channels and attention heads of smallest group norm.")
 def channels(model: nn.Module, *, ratio: float, data: Batches, task: Task) -> nn.Module:
     """See :func:`overparam.compress.structured.prune_structured`."""
-    return prune_channels(model, data.take(EXAMPLES)[0], ratio=ratio, importance="norm", task=task)
+    inputs, _ = data.take(EXAMPLES)
+    return prune_structured(model, inputs, ratio=ratio, importance="norm", task=task).model

@@ -3,7 +3,7 @@
 from torch import nn
 
 from overparam.compress.registry import compressor
-from overparam.compress.structured import EXAMPLES, prune_channels
+from overparam.compress.structured import EXAMPLES, prune_structured
 from overparam.datasets import Batches
 from overparam.training import Task
 
@@ -14,4 +14,6 @@ def channels_random(
 ) -> nn.Module:
     """See :func:`overparam.compress.structured.prune_structured`."""
     inputs, _ = data.take(EXAMPLES)
-    return prune_channels(model, inputs, ratio=ratio, importance="random", task=task, seed=seed)
+    return prune_structured(
+        model, inputs, ratio=ratio, importance="random", task=task, seed=seed
+    ).model

@@ -3,7 +3,7 @@
 from torch import nn
 
 from overparam.compress.registry import compressor
-from overparam.compress.structured import EXAMPLES, prune_channels
+from overparam.compress.structured import EXAMPLES, prune_structured
 from overparam.datasets import Batches
 from overparam.training import Task
 
@@ -12,4 +12,6 @@ from overparam.training import Task
 def channels_taylor(model: nn.Module, *, ratio: float, data: Batches, task: Task) -> nn.Module:
     """See :func:`overparam.compress.structured.prune_structured`."""
     inputs, _ = data.take(EXAMPLES)
-    return prune_channels(model, inputs, ratio=ratio, importance="taylor", task=task, data=data)
+    return prune_structured(
+        model, inputs, ratio=ratio, importance="taylor", task=task, data=data
+    ).model

@@ -2,10 +2,11 @@
 
 from torch import nn
 
+from overparam.compress.calibration import labelled_batches
 from overparam.compress.mask_model import mask_model
 from overparam.compress.masks import Masks, global_mask
 from overparam.compress.registry import CannotTreat, compressor
-from overparam.compress.scores import labelled_batches, task_score_grasp
+from overparam.compress.scores import task_score_grasp
 from overparam.datasets import Batches
 from overparam.training import Task
 

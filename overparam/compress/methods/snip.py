@@ -2,10 +2,11 @@
 
 from torch import nn
 
+from overparam.compress.calibration import labelled_batches
 from overparam.compress.mask_model import mask_model
 from overparam.compress.masks import global_mask
 from overparam.compress.registry import compressor
-from overparam.compress.scores import labelled_batches, task_score_snip
+from overparam.compress.scores import task_score_snip
 from overparam.datasets import Batches
 from overparam.training import Task
 

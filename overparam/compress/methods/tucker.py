@@ -2,21 +2,14 @@
 
 from torch import nn
 
-from overparam.compress.factorise import parameter_budget
+from overparam.compress.factorise import factorise_to_ratio
 from overparam.compress.registry import compressor
-from overparam.compress.tucker import tucker_model
+from overparam.compress.tucker import tucker_ways
 from overparam.datasets import Batches
 from overparam.training import Task
-
-SAMPLES = 4
 
 
 @compressor("Factor each convolution in three: Tucker-2 by orthogonal iteration.")
 def tucker(model: nn.Module, *, ratio: float, data: Batches, task: Task) -> nn.Module:
     """At most as many parameters as the ratio leaves; see ``tucker_model``."""
-    inputs, _ = data.take(SAMPLES)
-    return tucker_model(
-        model,
-        parameters=parameter_budget(model, ratio),
-        call=lambda net: task.outputs(net, inputs),
-    )
+    return factorise_to_ratio(model, tucker_ways, ratio=ratio, data=data, task=task)

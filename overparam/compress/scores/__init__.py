@@ -10,14 +10,12 @@ from overparam.compress.scores.random import score_random
 from overparam.compress.scores.snip import score_snip
 from overparam.compress.scores.synflow import score_synflow, synflow_masks
 from overparam.compress.scores.task_scores import (
-    labelled_batches,
     task_score_grasp,
     task_score_snip,
     task_synflow_masks,
 )
 
 __all__ = [
-    "labelled_batches",
     "score_grasp",
     "score_mag",
     "score_random",

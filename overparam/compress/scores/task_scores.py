@@ -7,7 +7,6 @@ batches, so that memory holds the graph of one. The model is in eval mode while 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import torch
@@ -19,24 +18,12 @@ from overparam.compress.masks import Masks
 from overparam.compress.prune_iterative import prune_iterative
 from overparam.compress.scores.view import WeightView, scoring_mode, weight_view
 from overparam.compress.single_names import single_names
-from overparam.datasets import Batches, Inputs
+from overparam.datasets import Inputs
 from overparam.datasets.batches import each_part, parts_of
 from overparam.training import Task
 
 Batch = tuple[Inputs, Tensor]
 Change = Callable[[Tensor], Tensor]
-
-
-def labelled_batches(data: Batches, samples: int, *, seed: int, size: int = 64) -> list[Batch]:
-    """The first ``samples`` training samples in the seed's order, rounded up to full batches.
-
-    Args:
-        data: training samples.
-        samples: how many, >= 1; all, if there are fewer.
-        seed: of the order.
-        size: samples in a batch.
-    """
-    return list(islice(data.batches(size, seed=seed), -(-samples // size)))
 
 
 def task_score_snip(model: nn.Module, batches: Sequence[Batch], task: Task) -> dict[str, Tensor]:

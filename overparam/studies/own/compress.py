@@ -2,6 +2,8 @@
 
 import tempfile
 import warnings
+from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -18,6 +20,7 @@ from overparam.compress.onnx_export import export_onnx
 from overparam.datasets import InMemory, own_samples, read_batches, read_schema
 from overparam.datasets.sample_files import sample_file
 from overparam.measure import measure_exports
+from overparam.models import with_weights
 from overparam.reporting.compressed import (
     budget_table,
     operating_points,
@@ -27,7 +30,6 @@ from overparam.reporting.compressed import (
 from overparam.store import Weights as StoredWeights
 from overparam.store import folder_table, write_folders
 from overparam.study import DataFile, Factory, Field, Study, StudyConfig, Weights
-from overparam.study.sources import resolve_file
 from overparam.training import Recipe, train_model
 from overparam.training.own_model import TRIED, build_model, check_model
 from overparam.training.own_task import chosen_task, score_of, task_of
@@ -109,19 +111,23 @@ class Config(StudyConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _inputs_of_trained_weights_stay(cls, given):
-        if isinstance(given, dict) and given.get("weights") and "standardize" not in given:
-            return {**given, "standardize": False}
+    def _filled(cls, given):
+        """A sample brings model, data and label, which then count like any others by content; and
+        inputs stay as they are where trained weights were trained on them."""
+        given = dict(given)
+        sample = given.get("sample", "digits")
+        if given.get("model") is None and sample in SAMPLE_MODELS:
+            own = ("weights", "data", "datasets", "test", "label", "shape", "task")
+            if lonely := [name for name in own if given.get(name) is not None]:
+                raise ValueError(f"{lonely[0]} is given without model; allowed: give both")
+            model, label = SAMPLE_MODELS[sample]
+            given |= {"model": model, "data": str(sample_file(sample)), "label": label}
+        given.setdefault("standardize", given.get("weights") is None)
         return given
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        own = ("weights", "data", "datasets", "test", "label", "shape", "task")
-        if self.model is None:
-            given = [name for name in own if getattr(self, name) is not None]
-            if given:
-                raise ValueError(f"{given[0]} is given without model; allowed: give both")
-        elif (self.data is None) == (self.datasets is None):
+        if (self.data is None) == (self.datasets is None):
             raise ValueError("model needs either data (a Parquet file) or datasets (a callable)")
         if self.datasets is not None and (self.test, self.label, self.shape) != (None,) * 3:
             raise ValueError("test, label and shape describe Parquet files, not datasets")
@@ -155,21 +161,13 @@ def cells(config):
     return found
 
 
-def factory_of(sample, model):
-    return model or SAMPLE_MODELS[sample][0]
-
-
 def outputs_of(task, data, model):
     return task.outputs(model, data.take(TRIED)[0])
 
 
 @study.generate
-def samples(
-    *, sample, model, data, datasets, test, label, shape, standardize, validation, seed
-):  # fmt: skip
+def samples(*, data, datasets, test, label, shape, standardize, validation, seed):
     """Training, validation and test samples, checked; and how they were prepared."""
-    if model is None:
-        data, label = sample_file(sample), SAMPLE_MODELS[sample][1]
     return own_samples(
         data or datasets,
         test=test,
@@ -183,13 +181,13 @@ def samples(
 
 @study.train
 def dense(
-    samples, *, sample, model, weights, task, epochs, patience, optimizer, learning_rate,
-    weight_decay, batch_size, seed, progress,
+    samples, *, model, weights, task, epochs, patience, optimizer, learning_rate, weight_decay,
+    batch_size, seed, progress,
 ):  # fmt: skip
     """The dense model: as it is given, or trained here; and its export."""
     chosen, train = task_of(task, samples), read_batches(samples, "train")
     held_out = read_batches(samples, "validation")
-    net = build_model(factory_of(sample, model), seed=seed, weights=weights)
+    net = build_model(model, seed=seed, weights=weights)
     check_model(net, chosen, train)
     facts = {"seed": [seed], "trained_here": [weights is None]}
     history = pd.DataFrame({"epoch": []})
@@ -200,7 +198,7 @@ def dense(
         ).frame()
     facts["validation"] = [score_of(net, held_out, chosen)]
     with tempfile.TemporaryDirectory() as folder:
-        reference = build_model(factory_of(sample, model), seed=seed)
+        reference = build_model(model, seed=seed)
         export_model(net, reference, Path(folder), outputs=partial(outputs_of, chosen, train))
         return {
             "facts": pd.DataFrame(facts),
@@ -212,15 +210,14 @@ def dense(
 
 @study.compress(each=cells)
 def compressed(
-    samples, dense, *, method, ratio, bits, seed, sample, model, task, finetune_epochs, patience,
+    samples, dense, *, method, ratio, bits, seed, model, task, epochs, finetune_epochs, patience,
     optimizer, learning_rate, weight_decay, batch_size, onnx,
 ):  # fmt: skip
     """One method at one ratio: fine-tuned, exported; or why it could not treat the model."""
     chosen, train = task_of(task, samples), read_batches(samples, "train")
     held_out = read_batches(samples, "validation")
-    initial = build_model(factory_of(sample, model), seed=int(dense["facts"]["seed"][0]))
-    net = build_model(factory_of(sample, model))
-    net.load_state_dict(dense.weights("weights"))
+    initial = build_model(model, seed=int(dense["facts"]["seed"][0]))
+    net = with_weights(deepcopy(initial), dense.weights("weights"))
     recipe = Recipe(finetune_epochs, learning_rate, optimizer, weight_decay, batch_size, patience)
     with warnings.catch_warnings(record=True) as caught, tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("always", LeftAlone)
@@ -233,13 +230,13 @@ def compressed(
                 validation=held_out,
                 task=chosen,
                 recipe=recipe,
+                anew=replace(recipe, epochs=epochs),
                 initial=initial,
                 seed=seed,
             )
         except CannotTreat as reason:
             return {"outcome": pd.DataFrame({"state": ["skipped"], "reason": [str(reason)]})}
-        reference = build_model(factory_of(sample, model))
-        export_model(small, reference, Path(folder), outputs=partial(outputs_of, chosen, train))
+        export_model(small, initial, Path(folder), outputs=partial(outputs_of, chosen, train))
         notes = [str(w.message) for w in caught if issubclass(w.category, LeftAlone)]
         if onnx:
             notes += export_onnx(small, train.take(3)[0], Path(folder)).notes
@@ -253,7 +250,7 @@ def compressed(
 
 
 @study.evaluate(partial=True, volatile=WALL_CLOCK)
-def measured(samples, dense, compressed, *, sample, model, task):
+def measured(samples, dense, compressed, *, model, task):
     """Every exported file, loaded by its own loader in one fresh process, beside the dense one."""
     schema, chosen = read_schema(samples), task_of(task, samples)
     with tempfile.TemporaryDirectory() as folder:
@@ -262,7 +259,7 @@ def measured(samples, dense, compressed, *, sample, model, task):
         small = write_folders(compressed, "files", root / "small", by=CELL)
         rows = measure_exports(
             {"dense": given[()], **{str(i): place for i, place in enumerate(small.values())}},
-            factory=factory_of(sample, model),
+            factory=model,
             data=read_batches(samples, "test"),
             task=chosen,
             task_factory=task,
@@ -360,24 +357,17 @@ def try_inputs(config: Config) -> None:
     Raises:
         ValueError, ImportError, OSError: names what is wrong and what is allowed.
     """
-    data: str | Path = config.datasets or ""
-    labelled = config.label
-    if config.model is None:
-        data, labelled = sample_file(config.sample), SAMPLE_MODELS[config.sample][1]
-    elif config.data is not None:
-        data = resolve_file(config.data)
+    value = config.step_value
     found = own_samples(
-        data,
-        test=None if config.test is None else resolve_file(config.test),
-        label=labelled,
+        value("data") or value("datasets"),
+        test=value("test"),
+        label=config.label,
         shape=config.shape,
         standardize=config.standardize,
         validation=config.validation,
         seed=config.seed,
     )
     budget_for(config.budget, found.kind)
-    weights = None if config.weights is None else resolve_file(config.weights)
-    net = build_model(factory_of(config.sample, config.model), seed=config.seed, weights=weights)
-    check_model(
-        net, chosen_task(config.task, found.kind, found.classes), InMemory(*found.first(TRIED))
-    )
+    net = build_model(value("model"), seed=config.seed, weights=value("weights"))
+    task = chosen_task(config.task, found.kind, found.classes)
+    check_model(net, task, InMemory(*found.first(TRIED)))
