@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from prefect import flow
+from prefect.runtime import flow_run
 
+from flows.naming import run_name
 from flows.study import Settings, StudyRun, WorkerCount, run_study
 from flows.wishes import Wish
 from overparam.compress.frontier import CELL, choice_of
@@ -16,12 +19,24 @@ from overparam.errors import BadInput, ConfigError
 from overparam.store import ArtifactRef, Store, Tables, write_folders
 from overparam.studies import load
 from overparam.studies.own.compress import Config, try_inputs
+from tasks import as_setting
 
 STUDY = "compress"
 PREPARATION = "preparation.json"
 
+checked: ContextVar[Mapping[str, Any] | None] = ContextVar("checked", default=None)
+"""The settings that were checked last."""
 
-@flow(name="compress", persist_result=False)
+
+def _run_name() -> str:
+    """``compress · digits``, ``compress · net.py:make · ratios=2,4``."""
+    settings = dict(flow_run.parameters["settings"])
+    what = settings.pop("model", None) or settings.pop("sample", "digits")
+    words = [f"{field}={as_setting(value)}" for field, value in settings.items()]
+    return run_name([STUDY, Path(what).name, *words])
+
+
+@flow(name="compress", flow_run_name=_run_name, persist_result=False)
 def compress(
     settings: Settings = {},  # noqa: B006 - Prefect shows the default in its form; never mutated
     store: str | None = None,
@@ -40,12 +55,16 @@ def compress(
         BadInput, StoreError: nothing has run.
         StepsFailed: a step failed; what did not need it ran, and the report shows what there is.
     """
-    check(settings)
+    if checked.get() != settings:
+        check(settings)
     return run_study(STUDY, "quick", settings, store, workers, "cpu", Wish(fresh=fresh))
 
 
 def check(settings: Mapping[str, Any]) -> None:
     """Check model, weights, data and budget as far as that needs no training.
+
+    Reading data may take long: a command checks before it asks for a server, and the flow that it
+    starts then does not again.
 
     Raises:
         ConfigError: names the field, the value and what is allowed.
@@ -55,6 +74,7 @@ def check(settings: Mapping[str, Any]) -> None:
         try_inputs(config)
     except (ValueError, TypeError, ImportError, OSError) as error:
         raise ConfigError(str(error)) from error
+    checked.set(settings)
 
 
 def outcome(run: StudyRun, store: Store) -> dict[str, Any]:

@@ -2,14 +2,14 @@
 
 from contextlib import suppress
 from pathlib import Path
-from textwrap import shorten
 
 from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.display import tally
+from flows.naming import run_name
 from flows.notices import publish_overview
-from flows.study import NAME_CHARACTERS, Profile, StepsFailed, StudyRun, WorkerCount, study
+from flows.study import Profile, StepsFailed, StudyRun, WorkerCount, study
 from overparam.errors import BadInput, DeclarationError
 from overparam.reporting.words import counted
 from overparam.store import Store
@@ -61,7 +61,7 @@ def _run_name() -> str:
     given = flow_run.parameters
     studies = given["studies"]
     what = " ".join(studies) if studies else f"all of {given['theme']}" if given["theme"] else "all"
-    return f"{shorten(what, NAME_CHARACTERS, placeholder=' ...')} · {given['profile']}"
+    return f"{run_name([what])} · {given['profile']}"
 
 
 def overview_row(run: StudyRun) -> dict[str, str]:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from textwrap import shorten
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from pydantic import Field
 
 from flows.display import Silent, current_display, tally
 from flows.history import VerdictChange, changed_verdicts, previous, record_run
+from flows.naming import run_name
 from flows.notices import announce
 from flows.scheduling import run_units
 from flows.wishes import Wish
@@ -28,9 +28,6 @@ from tasks import Context, Run, as_setting, report, steps_are_limited, workers
 Profile = Literal["quick", "full"]
 Settings = dict[str, Any]
 WorkerCount = Annotated[int, Field(ge=1, le=256)]
-
-NAME_CHARACTERS = 80
-"""A run's name in the UI: longer ones push its state out of sight."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ def _run_name() -> str:
         *([f"from {given['from_step']}"] if given["from_step"] else []),
         *(f"only {field}={value}" for field, value in given["only"].items()),
     ]
-    return shorten(" · ".join(words), NAME_CHARACTERS, placeholder=" ...")
+    return run_name(words)
 
 
 @flow(name="study", flow_run_name=_run_name, persist_result=False)

@@ -246,8 +246,6 @@ def fuzz_settings(count: int) -> None:
             made = config.for_profile("quick", {name: value})
         except ConfigError:
             return
-        except RuntimeError as error:  # pathlib's, of a user's folder: "~nobody"
-            assert "home directory" in str(error)
             return
         # the command that a failure prints makes the same config
         kept = made.model_dump(mode="json")[name]

@@ -88,7 +88,7 @@ class Config(StudyConfig):
         sides["identity"] = self.identity_size, self.identity_rank
         for operator in set(self.operators) & set(sides):
             n, r = sides[operator]
-            k = max(factor_rank_of(word, r) for word in self.factor_ranks)
+            k = max((factor_rank_of(word, r) for word in self.factor_ranks), default=0)
             if k > n:
                 raise ValueError(f"{operator}: factors of rank k = {k} exceed the size n = {n}")
         return self
