@@ -3,21 +3,11 @@
 from pathlib import Path
 
 import pytest
+from headless import chromium, needs_chromium
 
 from overparam.reporting.index import IndexRow, write_index
 
-CHROMIUM = Path("/usr/bin/chromium")
-DRIVER = Path("/usr/bin/chromedriver")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync "
-    "--force-device-scale-factor=1"
-)
-
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM.exists(),
-    reason=f"{CHROMIUM} is missing; on Debian: apt-get install chromium chromium-driver",
-)
+pytestmark = needs_chromium
 
 
 class Browser:
@@ -52,16 +42,7 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    driver = chromium(tmp_path_factory.mktemp("chromium"))
     yield Browser(driver)
     driver.quit()
 
