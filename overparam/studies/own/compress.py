@@ -315,7 +315,7 @@ def against_bytes(front):
     "turns with it.",
 )
 def against_latency(front):
-    return _pareto(front, "latency", "latency, share of the dense model's")
+    return _pareto(front, "latency", "latency, share of the dense model's", log=False)
 
 
 @study.figure("Accuracy against FLOPs", caption="Of one sample, counted on the loaded model.")
@@ -323,13 +323,14 @@ def against_flops(front):
     return _pareto(front, "flops", "FLOPs of one sample")
 
 
-def _pareto(front, cost, title):
+def _pareto(front, cost, title, log=True):
     return pareto_chart(
         front["front"],
         front["dense"].iloc[0],
         cost=cost,
         title=title,
         metric=front["answer"]["metric"][0],
+        log=log,
     )
 
 
