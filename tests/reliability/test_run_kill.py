@@ -31,7 +31,8 @@ def kill_at(reference: Reference, folder: Path, point: str, tally: Tally, do: st
     """Run, kill at a point, wait until nothing of the run is left; returns the store's place."""
     place = folder / "store"
     sabotage = {"root": str(place), "at": point, "do": do}
-    with started(folder / "killed", *reference.words(place), sabotage=sabotage) as run:
+    files = folder / f"killed-{tally.kills}"  # each strikes once, which is noted there
+    with started(files, *reference.words(place), sabotage=sabotage) as run:
         status = run.ended()
     if status == 0:
         tally.missed.append(point)
