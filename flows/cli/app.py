@@ -77,6 +77,8 @@ def main() -> None:
         # Prefect reads this when it is imported: its log goes to the UI; what failed is told at the
         # end of a run, in our own words.
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    # Arrow's own allocator keeps tens of megabytes of what it freed. Worker processes inherit this.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     signal.signal(signal.SIGTERM, _terminate)
     try:
         status = app(standalone_mode=False)

@@ -12,7 +12,7 @@ from overparam.datasets.chunk_rows import chunk_rows
 from overparam.datasets.data_items import Array, Item, as_array, is_array, read_item
 from overparam.datasets.external_shuffle import Chunk
 from overparam.datasets.own_samples import TARGET, OwnSamples
-from overparam.datasets.parts import TEST, check_classes, part_codes
+from overparam.datasets.parts import TEST, check_classes, counts_of, part_codes
 from overparam.study.loading import load_object
 
 
@@ -28,7 +28,8 @@ class Part:
 def from_callable(source: str, *, validation: float, seed: int) -> OwnSamples:
     """See :func:`overparam.datasets.own_source.own_samples`.
 
-    The callable returns ``(train, test)``, or a mapping with these names. Each is a map-style
+    The callable returns ``(train, test)``, or a mapping with these names; a third item, ``task``,
+    may be an ``overparam.training.Task``, which is left to who trains. Each part is a map-style
     ``torch.utils.data.Dataset`` (see :func:`overparam.datasets.data_items.read_item`), or a pair of
     arrays or tensors ``(x, y)``. Nothing is scaled: what the callable gives is what the model gets.
     Class names are those of ``train.classes``, where it has as many.
@@ -39,7 +40,7 @@ def from_callable(source: str, *, validation: float, seed: int) -> OwnSamples:
             test part that training does not have.
         ImportError: its file or module does not import.
     """
-    train, test = _called(source)
+    train, test, own_task = _called(source)
     named = [
         (f"data {source!r}: {name}", part) for name, part in (("train", train), ("test", test))
     ]
@@ -60,7 +61,7 @@ def from_callable(source: str, *, validation: float, seed: int) -> OwnSamples:
     )
     parts = [Part(*named[0], codes), Part(*named[1], np.full(len(test), TEST, dtype=np.int8))]
     first = read_item(parts[0].where, train, 0)
-    counts = sum(np.bincount(part.codes, minlength=3) for part in parts)
+    counts = sum(counts_of(part.codes, 3) for part in parts)
     return OwnSamples(
         kind="regression" if regression else "classification",
         classes=classes,
@@ -69,10 +70,12 @@ def from_callable(source: str, *, validation: float, seed: int) -> OwnSamples:
         sizes=tuple(map(int, counts)),  # type: ignore[arg-type]
         seed=seed,
         chunks=partial(_chunks, parts, first, targets[0].dtype),
+        own_task=own_task,
     )
 
 
-def _called(source: str) -> tuple[Any, Any]:
+def _called(source: str) -> tuple[Any, Any, bool]:
+    """Training and test part, and whether a task came with them."""
     try:
         make = load_object(source)
     except (ImportError, ValueError):
@@ -89,13 +92,13 @@ def _called(source: str) -> tuple[Any, Any]:
         absent = [name for name in ("train", "test") if name not in made]
         if absent:
             raise ValueError(f"data {source!r} gave a mapping without {' and '.join(absent)}")
-        made = (made["train"], made["test"])
-    if not (isinstance(made, Sequence) and len(made) == 2):
+        made = tuple(made[name] for name in ("train", "test", "task") if name in made)
+    if not (isinstance(made, Sequence) and len(made) in (2, 3)):
         raise ValueError(
-            f"data {source!r} gave a {type(made).__name__}; allowed: (train, test), or a mapping "
-            "with these names"
+            f"data {source!r} gave a {type(made).__name__}; allowed: (train, test), (train, test, "
+            "task), or a mapping with these names"
         )
-    train, test = (Pairs(*part) if _is_pair(part) else part for part in made)
+    train, test = (Pairs(*part) if _is_pair(part) else part for part in made[:2])
     for name, part in (("train", train), ("test", test)):
         if not (hasattr(part, "__getitem__") and hasattr(part, "__len__")):
             raise ValueError(
@@ -104,7 +107,7 @@ def _called(source: str) -> tuple[Any, Any]:
             )
         if not len(part):
             raise ValueError(f"data {source!r}: {name} is empty")
-    return train, test
+    return train, test, len(made) == 3 and made[2] is not None
 
 
 def _is_pair(part: Any) -> bool:

@@ -29,14 +29,15 @@ class ShuffledParts:
     shards: int
     seed: int
 
-    def read(self, part: int) -> Iterator[dict[str, NDArray[np.generic]]]:
-        """The rows of a part, shard by shard; the same in every call."""
+    def read(self, part: int, most: int) -> Iterator[dict[str, NDArray[np.generic]]]:
+        """The rows of a part, at most so many at a time; in the same order in every call."""
         rng = Generator(Philox(key=[self.seed, 1 + part]))
         for shard in rng.permutation(self.shards):
             rows = np.fromfile(_file(self.folder.name, part, int(shard)), dtype=self.row)
             order = rng.permutation(len(rows))
-            if len(rows):
-                yield {name: rows[name][order] for name in self.row.names or ()}
+            for start in range(0, len(rows), most):
+                piece = rows[order[start : start + most]]
+                yield {name: np.ascontiguousarray(piece[name]) for name in self.row.names or ()}
 
 
 def shuffled_parts(chunks: Iterator[Chunk], parts: int, total: int, seed: int) -> ShuffledParts:

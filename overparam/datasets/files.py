@@ -4,13 +4,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 Array = NDArray[Any]
@@ -30,10 +27,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
         ValueError: another suffix, a file that is not of the kind its suffix says, or no rows.
     """
     file = _existing(path, TABLES)
-    try:
-        table = TABLES[file.suffix.lower()](file)
-    except (pa.ArrowInvalid, pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        raise _unreadable(file, error) from error
+    table: pd.DataFrame = _read(file, TABLES)
     if table.empty:
         raise ValueError(f"{file}: the table has no rows; allowed: at least one")
     return table
@@ -55,10 +49,8 @@ def read_arrays(path: str | Path) -> dict[str, Array]:
         ValueError: another suffix, or a file that is damaged or holds objects.
     """
     file = _existing(path, ARRAYS)
-    try:
-        return ARRAYS[file.suffix.lower()](file)
-    except (ValueError, OSError, EOFError, KeyError, BadZipFile, SafetensorError) as error:
-        raise _unreadable(file, error) from error
+    found: dict[str, Array] = _read(file, ARRAYS)
+    return found
 
 
 def _read_npz(file: Path) -> dict[str, Array]:
@@ -111,5 +103,10 @@ def _existing(path: str | Path, readers: dict[str, Any]) -> Path:
     return file
 
 
-def _unreadable(file: Path, error: Exception) -> ValueError:
-    return ValueError(f"{file}: can't be read as {file.suffix.lower()}: {error}")
+def _read(file: Path, readers: dict[str, Any]) -> Any:
+    suffix = file.suffix.lower()
+    try:
+        return readers[suffix](file)
+    except Exception as error:  # of a damaged file: of zlib, struct, tokenize, ..., as it happens
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{file}: can't be read as {suffix}: {reason}") from error

@@ -46,6 +46,7 @@ class OwnSamples:
             ``shape``, ``standardized``, ``mean`` and ``deviation`` (per column, or one of all
             numbers of a tensor column), ``constant`` columns, ``label``. A new input is prepared
             by ``(x - mean) / deviation`` in float32.
+        own_task: whether the callable that gave the samples gives a task, too.
     """
 
     kind: Literal["classification", "regression"]
@@ -56,6 +57,7 @@ class OwnSamples:
     seed: int
     chunks: Callable[[], Iterator[Chunk]]
     preparation: dict[str, Any] = field(default_factory=dict)
+    own_task: bool = False
 
     def first(self, n: int) -> tuple[Inputs, Tensor]:
         """The first n prepared samples of the source, to try a model on."""
@@ -75,6 +77,7 @@ class OwnSamples:
             "rows": dict(zip(PARTS, self.sizes, strict=True)),
             "bytes_per_row": bytes_of_row,
             "preparation": self.preparation,
+            "own_task": self.own_task,
         }
         schema = pd.DataFrame(
             {"field": list(facts), "value": [json.dumps(value) for value in facts.values()]}
@@ -84,7 +87,7 @@ class OwnSamples:
 
 
 def read_schema(tables: Tables) -> dict[str, Any]:
-    """The facts of the ``schema`` table: kind, classes, arrangement, inputs, rows, preparation."""
+    """The facts of the ``schema`` table: see :class:`OwnSamples`."""
     frame = tables["schema"]
     return {
         name: json.loads(value) for name, value in zip(frame["field"], frame["value"], strict=True)
@@ -131,14 +134,12 @@ def _column(name: str) -> str:
 
 
 def _batches(shuffled: ShuffledParts, part: int) -> Iterator[pa.RecordBatch]:
-    size = chunk_rows(shuffled.row.itemsize)
-    for columns in shuffled.read(part):
-        for start in range(0, len(columns[TARGET]), size):
-            arrays = {
-                name if name == TARGET else _column(name): _arrow(column[start : start + size])
-                for name, column in columns.items()
-            }
-            yield pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
+    for columns in shuffled.read(part, chunk_rows(shuffled.row.itemsize)):
+        arrays = {
+            name if name == TARGET else _column(name): _arrow(column)
+            for name, column in columns.items()
+        }
+        yield pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
 
 
 def _arrow(array: NDArray[Any]) -> pa.Array:

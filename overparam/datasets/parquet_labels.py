@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from overparam.datasets.parquet_layout import open_parquet, read_pieces
-from overparam.datasets.parts import check_classes
+from overparam.datasets.parts import check_classes, counts_of
 
 PIECE_ROWS = 1 << 16
 Kind = Literal["floats", "whole numbers", "booleans", "words"]
@@ -58,7 +58,7 @@ def training_labels(file: Path, column: str) -> Labels:
             f"{file}: the label {column!r} has {len(found.classes)} distinct values in {n} "
             "rows; for a regression it must be floats"
         )
-    counts = np.bincount(found.values, minlength=len(found.classes))
+    counts = counts_of(found.values, len(found.classes))
     check_classes(found.names, counts.tolist(), f"{file}: the label {column!r}")
     return found
 
@@ -121,7 +121,10 @@ def _read(file: Path, column: str) -> Labels:
     classes = sorted(code)
     rank = np.empty(len(code), dtype=np.int32)
     rank[[code[value] for value in classes]] = np.arange(len(classes))
-    return Labels(kind, rank[values], tuple(classes))
+    for start in range(0, len(values), PIECE_ROWS):
+        piece = values[start : start + PIECE_ROWS]
+        piece[:] = rank[piece]
+    return Labels(kind, values, tuple(classes))
 
 
 def _kind(file: Path, column: str, kind: pa.DataType) -> Kind:

@@ -37,8 +37,12 @@ class Layout:
         return math.prod(self.shape)
 
 
-def open_parquet(file: Path) -> pq.ParquetFile:
+def open_parquet(file: Path, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
     """Open a file for reading in pieces.
+
+    Args:
+        file: the file.
+        metadata: its own, where they have been read before: of a wide file they are large.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -48,9 +52,9 @@ def open_parquet(file: Path) -> pq.ParquetFile:
         raise FileNotFoundError(f"{file}: no such file")
     try:
         # Unbuffered, or buffered ahead, a whole row group would be held: often all of the file.
-        opened = pq.ParquetFile(file, buffer_size=BUFFER_BYTES, pre_buffer=False)
+        opened = pq.ParquetFile(file, metadata=metadata, buffer_size=BUFFER_BYTES, pre_buffer=False)
         names = opened.schema_arrow.names
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is no Parquet file: {error}") from error
     if not opened.metadata.num_rows:
         raise ValueError(f"{file} has no rows; allowed: at least 10")
@@ -60,19 +64,38 @@ def open_parquet(file: Path) -> pq.ParquetFile:
     return opened
 
 
-def read_pieces(file: Path, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+def read_pieces(
+    file: Path, columns: Sequence[str], rows: int, metadata: pq.FileMetaData | None = None
+) -> Iterator[pa.Table]:
     """Some columns of a file, so many rows at a time.
+
+    Args:
+        file: the file.
+        columns: their names.
+        rows: at a time.
+        metadata: as for :func:`open_parquet`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged.
     """
-    opened = open_parquet(file)
+    opened = open_parquet(file, metadata)
+    found, expected = 0, opened.metadata.num_rows
     try:
-        for batch in opened.iter_batches(batch_size=rows, columns=list(columns)):
+        # Threads would decode several columns at once and keep what they used.
+        for batch in opened.iter_batches(batch_size=rows, columns=list(columns), use_threads=False):
+            batch.validate(full=True)
+            found += batch.num_rows
+            if found > expected:
+                break
             yield pa.Table.from_batches([batch])
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is damaged: {error}") from error
+    if found != expected:
+        raise ValueError(
+            f"{file} is damaged: {', '.join(map(repr, columns[:5]))} of {found} rows; expected "
+            f"{expected}"
+        )
 
 
 def read_layout(

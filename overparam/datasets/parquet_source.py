@@ -11,11 +11,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from overparam.datasets.chunk_rows import chunk_rows
+from overparam.datasets.column_spool import ColumnSpool, spooled_columns
 from overparam.datasets.external_shuffle import Chunk
 from overparam.datasets.own_samples import TARGET, OwnSamples
 from overparam.datasets.parquet_labels import tested_labels, training_labels
 from overparam.datasets.parquet_layout import Layout, open_parquet, read_layout, read_pieces
-from overparam.datasets.parts import TEST, TRAIN, part_codes
+from overparam.datasets.parts import TEST, TRAIN, counts_of, part_codes
 from overparam.store.columns import column_to_array
 
 INPUT = "x"
@@ -23,11 +24,49 @@ INPUT = "x"
 
 @dataclass(frozen=True)
 class Source:
-    """A file, the target of each row and the part that it belongs to."""
+    """A file, the target of each row and the part that it belongs to.
+
+    Attributes:
+        file: the file.
+        layout: what its columns are.
+        targets: (N,) one per row.
+        parts: (N,) codes.
+        spool: the features, where they are columns; None of a tensor column.
+    """
 
     file: Path
+    layout: Layout
     targets: NDArray[Any]
     parts: NDArray[np.int8]
+    spool: ColumnSpool | None
+
+    @classmethod
+    def read(
+        cls, file: Path, layout: Layout, targets: NDArray[Any], parts: NDArray[np.int8]
+    ) -> "Source":
+        """Take the features out of a file that is laid out column by column."""
+        spool = None if layout.tensor else spooled_columns(file, layout.features)
+        return cls(file, layout, targets, parts, spool)
+
+    def inputs(self) -> Iterator[NDArray[np.float64]]:
+        """The inputs as (rows, numbers), piece by piece."""
+        rows = chunk_rows(8 * self.layout.numbers)
+        if self.spool is not None:
+            yield from self.spool.read(rows)
+            return
+        name = self.layout.features[0]
+        for piece in read_pieces(self.file, [name], rows):
+            try:
+                found = column_to_array(piece.column(name))
+            except ValueError as error:
+                raise ValueError(f"{self.file}: column {name!r}: {error}") from None
+            values = found.reshape(len(found), -1).astype(np.float64)
+            if values.shape[1] != self.layout.numbers:
+                raise ValueError(
+                    f"{self.file}: column {name!r} has rows of {values.shape[1]} numbers; expected "
+                    f"{self.layout.numbers}"
+                )
+            yield values
 
 
 def from_parquet(
@@ -42,7 +81,8 @@ def from_parquet(
 ) -> OwnSamples:
     """See :func:`overparam.datasets.own_source.own_samples`.
 
-    The file is read three times, a few megabytes at a time: labels, moments (and checks), rows.
+    Nothing of the size of the file is held: labels are read first, then the inputs piece by piece,
+    once for moments and checks and once for the rows.
     """
     layout = read_layout(file, open_parquet(file).schema_arrow, label, shape)
     if test is not None:
@@ -56,14 +96,15 @@ def from_parquet(
         test=test is None,
         stratify=not labels.regression,
     )
-    sources = [Source(file, labels.values, codes)]
-    mean, deviation, constant = _moments(sources[0], layout)
+    sources = [Source.read(file, layout, labels.values, codes)]
+    mean, deviation, constant = _moments(sources[0])
     if test is not None and tested is not None:
-        sources.append(Source(test, tested, np.full(len(tested), TEST, dtype=np.int8)))
-        _moments(sources[1], layout)  # checks its values
+        codes = np.full(len(tested), TEST, dtype=np.int8)
+        sources.append(Source.read(test, layout, tested, codes))
+        _moments(sources[1])  # checks its values
     if not standardize:
         mean, deviation = np.zeros_like(mean), np.ones_like(deviation)
-    counts = sum(np.bincount(source.parts, minlength=3) for source in sources)
+    counts = sum(counts_of(source.parts, 3) for source in sources)
     return OwnSamples(
         kind="regression" if labels.regression else "classification",
         classes=labels.names,
@@ -71,7 +112,7 @@ def from_parquet(
         inputs=(INPUT,),
         sizes=tuple(map(int, counts)),  # type: ignore[arg-type]
         seed=seed,
-        chunks=partial(_chunks, sources, layout, mean, deviation, standardize),
+        chunks=partial(_chunks, sources, mean, deviation, standardize),
         preparation={
             "columns": list(layout.features),
             "shape": list(layout.shape),
@@ -100,29 +141,8 @@ def _check_layout(test: Path, file: Path, layout: Layout) -> None:
         )
 
 
-def _raw(file: Path, layout: Layout) -> Iterator[NDArray[np.float64]]:
-    """The inputs of a file as (rows, numbers)."""
-    for piece in read_pieces(file, layout.features, chunk_rows(8 * layout.numbers)):
-        if not layout.tensor:
-            columns = [piece.column(n).cast(pa.float64(), safe=False) for n in layout.features]
-            yield np.column_stack([column.to_numpy() for column in columns])
-            continue
-        name = layout.features[0]
-        try:
-            found = column_to_array(piece.column(name))
-        except ValueError as error:
-            raise ValueError(f"{file}: column {name!r}: {error}") from None
-        values = found.reshape(len(found), -1).astype(np.float64)
-        if values.shape[1] != layout.numbers:
-            raise ValueError(
-                f"{file}: column {name!r} has rows of {values.shape[1]} numbers; expected "
-                f"{layout.numbers}"
-            )
-        yield values
-
-
 def _moments(
-    source: Source, layout: Layout
+    source: Source,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Mean and deviation of the training rows, per feature or over all numbers of a tensor column.
 
@@ -132,11 +152,12 @@ def _moments(
     Raises:
         ValueError: NaN or infinite values; columns and how many are told.
     """
+    layout = source.layout
     width = 1 if layout.tensor else layout.numbers
     bad = np.zeros(width, dtype=np.int64)
     mean, squares, largest = np.zeros(width), np.zeros(width), np.zeros(width)
     count, start = 0, 0
-    for values in _raw(source.file, layout):
+    for values in source.inputs():
         chosen = values[source.parts[start : start + len(values)] == TRAIN].reshape(-1, width)
         start += len(values)
         bad += (~np.isfinite(values)).reshape(-1, width).sum(0)
@@ -163,16 +184,16 @@ def _moments(
 
 def _chunks(
     sources: list[Source],
-    layout: Layout,
     mean: NDArray[np.float64],
     deviation: NDArray[np.float64],
     standardize: bool,
 ) -> Iterator[Chunk]:
+    layout = sources[0].layout
     kind = np.int64 if layout.whole and not standardize else np.float32
     for source in sources:
         target = np.float32 if source.targets.dtype == np.float32 else np.int64
         start = 0
-        for values in _raw(source.file, layout):
+        for values in source.inputs():
             rows = slice(start, start + len(values))
             start += len(values)
             prepared = ((values - mean) / deviation).astype(kind)

@@ -1,6 +1,6 @@
 """Seeded splits of a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.random import Generator, Philox
@@ -43,6 +43,17 @@ def stratified_split(
         >>> len(train), len(test)
         (3, 3)
     """
+    return tuple(part.astype(np.int64) for part in stratified_parts(y, sizes, seed))
+
+
+def stratified_parts(
+    y: ArrayLike, sizes: Sequence[int], seed: int
+) -> Iterator[NDArray[np.integer]]:
+    """The parts of :func:`stratified_split` one by one, in the smallest type that holds N.
+
+    Raises:
+        ValueError: as there, when the first part is asked for.
+    """
     labels = np.asarray(y)
     if labels.ndim != 1:
         raise ValueError(f"y has shape {labels.shape}; expected (N,)")
@@ -57,14 +68,15 @@ def stratified_split(
             "may be -1, the rest) that add up to at most the number of samples"
         )
     rng = Generator(Philox(key=seed))
-    queues = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-    chosen = []
+    kind = np.int32 if len(labels) <= np.iinfo(np.int32).max else np.int64
+    queues = [
+        rng.permutation(np.flatnonzero(labels == label).astype(kind)) for label in np.unique(labels)
+    ]
     for size in parts:
         counts = _apportion(np.array([len(queue) for queue in queues]), size, rng)
         part = np.concatenate([queue[:c] for queue, c in zip(queues, counts, strict=True)])
         queues = [queue[c:] for queue, c in zip(queues, counts, strict=True)]
-        chosen.append(rng.permutation(part))
-    return tuple(chosen)
+        yield rng.permutation(part)
 
 
 def _apportion(available: NDArray[np.int64], size: int, rng: Generator) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """What code a function reaches, told from its source alone."""
 
-from overparam.fingerprint._cache import default_cache_folder
+from overparam.fingerprint._cache import default_cache_folder, keep_entry
 from overparam.fingerprint._errors import FingerprintError
 from overparam.fingerprint._lint import Problem, lint
 from overparam.fingerprint._parse import parse
@@ -13,6 +13,7 @@ __all__ = [
     "SourceTree",
     "changed_parts",
     "default_cache_folder",
+    "keep_entry",
     "lint",
     "parse",
 ]

@@ -59,19 +59,20 @@ class SummaryCache:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass  # none yet, or damaged
         summary = summarise(source, package=package, file=str(file))
-        self._write(entry, json.dumps(summary.to_json(), separators=(",", ":")))
+        keep_entry(entry, json.dumps(summary.to_json(), separators=(",", ":")))
         return summary
 
-    @staticmethod
-    def _write(entry: Path, text: str) -> None:
-        try:
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=entry.parent, suffix=".tmp")
-        except OSError:
-            return
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            os.replace(temporary, entry)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
+
+def keep_entry(entry: Path, text: str) -> None:
+    """Write an entry of a cache, whole or not at all; where that can't be done, there is none."""
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=entry.parent, suffix=".tmp")
+    except OSError:
+        return
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.replace(temporary, entry)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)

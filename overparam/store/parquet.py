@@ -25,7 +25,13 @@ GROUP_ROWS = 1 << 17
 GROUP_BYTES = 4 << 20
 
 _VOLATILE = b"overparam.volatile"
-_TABLE_OPTIONS: dict[str, Any] = {"compression": "zstd"}
+# A writer's table of distinct values takes many times its size, a reader's lies beside the rows: a
+# column that has more of them than this gains little by it.
+DICTIONARY_BYTES = 1 << 18
+_TABLE_OPTIONS: dict[str, Any] = {
+    "compression": "zstd",
+    "dictionary_pagesize_limit": DICTIONARY_BYTES,
+}
 # The values of weights are random bits: nothing to compress, none twice, no use for the smallest.
 # A page per row keeps what is buffered small.
 _WEIGHTS_OPTIONS: dict[str, Any] = {

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Cell = Mapping[str, Any]
+BATCH_BYTES = 1 << 20
 
 
 class Part(Protocol):
@@ -74,7 +75,7 @@ class StoredPart:
                 if _may_hold(layout, wanted):
                     # a row of weights is large: one at a time keeps a reader's memory at a row,
                     # not at a block
-                    size = 1 if kind == b"weights" else max(1, layout.num_rows)
+                    size = 1 if kind == b"weights" else _rows_at_a_time(layout)
                     for batch in file.iter_batches(
                         batch_size=size, row_groups=[group], use_threads=False
                     ):
@@ -145,6 +146,11 @@ def _matching(cell: Cell, own: Mapping[str, str], where: Cell | None) -> dict[st
         elif cell.get(name) != value:
             return None
     return wanted
+
+
+def _rows_at_a_time(layout: Any) -> int:
+    """As many rows of a row group as make `BATCH_BYTES`: what a reader adds is some times that."""
+    return max(1, layout.num_rows * BATCH_BYTES // max(BATCH_BYTES, layout.total_byte_size))
 
 
 def _may_hold(layout: Any, wanted: Mapping[str, Any]) -> bool:

@@ -4,7 +4,6 @@ Studies are found in ``overparam/studies/THEME/*.py`` and through the entry-poin
 ``overparam.studies`` (value ``package.module:study``) of other installed packages.
 """
 
-import ast
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overparam.errors import DeclarationError, MissingExtra, UnknownStudyError
-from overparam.fingerprint import parse
+from overparam.studies.declaration import declared
 
 if TYPE_CHECKING:
     from overparam.study import Study
@@ -125,52 +124,16 @@ def load_from(module: str, name: str) -> "Study":
 
 
 def read_entry(file: Path, module: str) -> Entry | None:
-    """Read the literals of ``Study(...)``, ``Paper(...)`` and claims from a file's syntax tree.
+    """The entry of the study that a file declares, None if it declares none.
 
     Raises:
         DeclarationError: the file does not parse, or a literal is not one.
     """
-    try:
-        tree = parse(file.read_text(encoding="utf-8"), filename=str(file))
-    except (SyntaxError, UnicodeDecodeError) as error:
-        raise DeclarationError(f"{file}: {error}") from error
-    call = next(
-        (
-            node.value
-            for node in tree.body
-            if isinstance(node, ast.Assign | ast.AnnAssign)
-            and node.value is not None
-            and _called(node.value) == "Study"
-        ),
-        None,
-    )
-    if not isinstance(call, ast.Call):
+    found = declared(file)
+    if found is None:
         return None
-    arguments = {kw.arg: kw.value for kw in call.keywords if kw.arg}
-    if call.args:
-        arguments["name"] = call.args[0]
-    for name in ("name", "theme", "question"):
-        if name not in arguments:
-            raise DeclarationError(f"{file}:{call.lineno}: Study(...) lacks {name}=")
-    paper = arguments.get("paper")
-    claims = [
-        _literal(decorator.args[0], file)
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef)
-        for decorator in node.decorator_list
-        if isinstance(decorator, ast.Call) and decorator.args and _called(decorator) == "claim"
-    ]
-    return Entry(
-        study=_literal(arguments["name"], file),
-        theme=_literal(arguments["theme"], file),
-        module=module,
-        file=file,
-        question=_literal(arguments["question"], file),
-        paper=_keywords(paper, file) if isinstance(paper, ast.Call) else {},
-        profiles=_profiles(tree),
-        extras=tuple(_literal(arguments["extras"], file)) if "extras" in arguments else (),
-        claims=tuple(claims),
-    )
+    several = {name: tuple(found[name]) for name in ("profiles", "extras", "claims")}
+    return Entry(module=module, file=file, **{**found, **several})
 
 
 def _found() -> Iterator[Entry]:
@@ -191,38 +154,6 @@ def _found() -> Iterator[Entry]:
         if entry is None:
             raise DeclarationError(f"entry point {point.name!r}: {spec.origin} declares no Study")
         yield entry
-
-
-def _called(node: ast.expr) -> str:
-    """The last name of what a call calls: ``Study`` of ``study.Study(...)``."""
-    if not isinstance(node, ast.Call):
-        return ""
-    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-
-
-def _literal(node: ast.expr, file: Path) -> Any:
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        raise DeclarationError(
-            f"{file}:{node.lineno}: {ast.unparse(node)} must be a literal, so that `overparam "
-            "list` can read it without importing the study"
-        ) from None
-
-
-def _keywords(call: ast.Call, file: Path) -> dict[str, Any]:
-    return {kw.arg: _literal(kw.value, file) for kw in call.keywords if kw.arg}
-
-
-def _profiles(tree: ast.Module) -> tuple[str, ...]:
-    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
-    for node in (statement for made in classes for statement in made.body):
-        if not isinstance(node, ast.AnnAssign) or getattr(node.target, "id", "") != "profiles":
-            continue
-        if isinstance(node.value, ast.Dict):
-            keys = [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
-            return tuple(str(key) for key in keys)
-    return ("quick", "full")
 
 
 def _extra_installed(extra: str) -> bool:

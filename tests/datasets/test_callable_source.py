@@ -9,6 +9,7 @@ import torch
 from overparam.datasets import callable_source, own_samples, read_batches
 from overparam.datasets.data_items import read_item
 from overparam.store import Tables
+from overparam.training.own_task import task_of
 
 HEAD = "import numpy as np\nimport torch\n"
 
@@ -133,7 +134,7 @@ def data():
             r"targets of train have shape \(1,\), of test \(2,\)",
         ),
         ("train = train[:3]", "holds|few"),
-        ("return train, test, None", "gave a tuple; allowed"),
+        ("return train, test, None, None", "gave a tuple; allowed"),
         ("return train", "gave a list"),
     ],
 )
@@ -178,3 +179,35 @@ def test_regression_targets_of_several_numbers(code):
     assert samples.kind == "regression" and samples.classes == ()
     y = read_batches(Tables.of(samples.tables()), "test").targets
     assert y.shape == (12, 2) and y.dtype == torch.float32
+
+
+@pytest.mark.parametrize("made", ["x, x, task", "{'train': x, 'test': x, 'task': task}"])
+def test_a_task_may_come_with_the_data_sets(code, made):
+    source = code(
+        "from overparam.training import Task\n"
+        "x = (np.ones((30, 2)), np.arange(30) % 2)\n"
+        "task = Task('classification', ('no', 'yes'), forward=lambda net, x: net(x + 1))\n"
+        f"def data(): return {made}\n"
+    )
+    samples = own_samples(source)
+    assert samples.own_task
+    tables = Tables.of(samples.tables())
+    assert task_of(None, tables, source).classes == ("no", "yes")
+    shifted = task_of(None, tables, source).outputs(lambda x: x, torch.zeros(1))
+    assert shifted.tolist() == [1.0]
+    # What is said on the command line wins.
+    other = f"{source.removesuffix(':data')}:other"
+    with open(source.removesuffix(":data"), "a") as stream:
+        stream.write("other = Task('classification', ('nay', 'yea'))\n")
+    assert task_of(other, tables, source).classes == ("nay", "yea")
+
+
+def test_no_task_or_what_is_none_with_the_data_sets(code):
+    body = "x = (np.ones((30, 2)), np.arange(30) % 2)\ndef data(): return x, x"
+    assert not own_samples(code(body)).own_task
+    source = code(body + ", 'cross entropy'")
+    tables = Tables.of(own_samples(source).tables())
+    with pytest.raises(ValueError, match="gave a str; allowed: a Task"):
+        task_of(None, tables, source)
+    with pytest.raises(ValueError, match=r"\(train, test, task\)"):
+        own_samples(code(body + ", 1, 2"))

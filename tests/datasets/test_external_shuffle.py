@@ -21,7 +21,7 @@ def chunks(sizes, parts=2):
 
 
 def read(shuffled, part):
-    return list(shuffled.read(part))
+    return list(shuffled.read(part, 4))
 
 
 def test_rows_stay_whole_and_come_once(monkeypatch):

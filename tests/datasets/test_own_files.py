@@ -6,6 +6,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from overparam.datasets import read_arrays, read_labelled, read_table
+from overparam.datasets.files import ARRAYS, TABLES
 
 X = np.arange(24, dtype=np.float32).reshape(4, 1, 2, 3)
 Y = np.array([0, 1, 1, 0], dtype=np.int32)
@@ -151,3 +152,39 @@ def test_other_bad_input(tmp_path):
         read_labelled(tmp_path / "a.npz", tmp_path / "x.npy")
     with pytest.raises(ValueError, match=r"suffix '.pt'; allowed: .npz, .npy"):
         read_labelled(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("suffix", [*TABLES, *ARRAYS])
+def test_whatever_is_damaged_the_file_is_named(tmp_path, suffix):
+    """Bytes changed and ends cut off all over a file: it is read, or refused by its name."""
+    rng = np.random.default_rng(0)
+    whole, damaged = tmp_path / f"whole{suffix}", tmp_path / f"damaged{suffix}"
+    x = rng.normal(size=400)
+    frame = pd.DataFrame({"x": x, "word": [f"é{i}" for i in range(400)]})
+    {
+        ".parquet": frame.to_parquet,
+        ".csv": frame.to_csv,
+        ".jsonl": lambda file: frame.to_json(file, orient="records", lines=True),
+        ".npz": lambda file: np.savez_compressed(file, x=x),
+        ".npy": lambda file: np.save(file, x),
+        ".safetensors": lambda file: save_file({"x": x}, file),
+    }[suffix](whole)
+    content = whole.read_bytes()
+    read = read_table if suffix in TABLES else read_arrays
+    read(whole)
+    refused = 0
+    for case in range(120):
+        changed = bytearray(content)
+        place = int(rng.choice([rng.integers(len(content)), rng.integers(90)]))
+        place = place if rng.random() < 0.5 else len(content) - 1 - place
+        if case % 4:
+            changed[place] ^= int(rng.integers(1, 256))
+        else:
+            del changed[place:]
+        damaged.write_bytes(changed)
+        try:
+            read(damaged)
+        except ValueError as error:
+            refused += 1
+            assert str(error).startswith(f"{damaged}: ") and not str(error).endswith(": ")
+    assert refused > 10

@@ -249,3 +249,24 @@ def test_a_sample_is_read_as_pandas_reads_it():
     pairs = zip(named.tolist(), map(tuple, x.tolist()), strict=True)
     known = zip(frame["diagnosis"], map(tuple, expected.tolist()), strict=True)
     assert sorted(pairs) == sorted(known)
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path):
+    """Bytes changed all over it, its pages and its footer: it is read, or refused by its name."""
+    rng = np.random.default_rng(0)
+    whole, damaged = tmp_path / "whole.parquet", tmp_path / "damaged.parquet"
+    names = pa.array([f"é{i % 3}" for i in range(900)])
+    pq.write_table(pa.table({"a": rng.integers(0, 99, 900), "label": names}), whole)
+    content, refused = whole.read_bytes(), 0
+    for case in range(250):
+        changed = bytearray(content)
+        place = int(rng.integers(len(content) if case % 2 else 900))
+        changed[place if case % 2 else len(content) - 1 - place] ^= int(rng.integers(1, 256))
+        damaged.write_bytes(changed)
+        try:
+            for rows in own_samples(damaged, label="label").tables().values():
+                list(rows)
+        except ValueError as error:
+            refused += 1
+            assert str(damaged) in str(error)
+    assert refused > 50

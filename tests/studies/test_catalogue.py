@@ -10,7 +10,7 @@ import pytest
 
 import overparam
 from overparam.errors import DeclarationError, MissingExtra, UnknownStudyError
-from overparam.studies import catalogue, entries, find, load, load_from
+from overparam.studies import catalogue, declaration, entries, find, load, load_from
 from overparam.studies.catalogue import read_entry
 
 TOYS = Path(__file__).parent.parent / "toys"
@@ -196,3 +196,54 @@ def test_what_is_no_literal_is_refused(tmp_path, old, new, words):
 def test_a_file_without_a_study_of_that_name():
     with pytest.raises(DeclarationError, match="has no study 'other'"):
         load_from(str(TOYS / "coin.py"), "other")
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A folder of its own for what is kept of study files."""
+    folder = tmp_path / "kept"
+    monkeypatch.setattr(declaration, "cache_folder", lambda: folder)
+    return folder
+
+
+def test_what_is_kept_equals_what_is_read(kept):
+    files = sorted(Path(catalogue.__file__).parent.glob("*/*.py"))
+    fresh = [read_entry(file, "m") for file in files]
+    assert any(fresh) and len(list(kept.rglob("*.json"))) == len(files)
+
+    def parsed(*_, **__):
+        raise AssertionError("parsed again")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(declaration, "parse", parsed)
+        assert [read_entry(file, "m") for file in files] == fresh
+
+
+def test_an_edit_is_seen_and_a_damaged_entry_made_anew(kept, tmp_path):
+    file = tmp_path / "elsewhere.py"
+    file.write_text(THIRD_PARTY)
+    status = file.stat()
+    entry = read_entry(file, "m")
+    file.write_text(THIRD_PARTY.replace("elsewhere", "somewhere"))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert read_entry(file, "m").study == "somewhere"
+    file.write_text(THIRD_PARTY)
+    for damage in ("", "{", "[1]", '{"study": "elsewhere"}', "\udcff"):
+        for saved in kept.rglob("*.json"):
+            saved.write_bytes(damage.encode("utf-8", "surrogateescape"))
+        assert read_entry(file, "m") == entry
+
+
+def test_what_json_would_change_is_not_kept(kept, tmp_path):
+    file = tmp_path / "elsewhere.py"
+    file.write_text(THIRD_PARTY.replace('"A. Far"', '("A. Far", "B. Near")'))
+    for _ in range(2):
+        assert read_entry(file, "m").paper["authors"] == ("A. Far", "B. Near")
+    assert not list(kept.rglob("*.json"))
+
+
+def test_a_folder_that_cannot_be_written_is_done_without(kept, tmp_path):
+    kept.write_text("a file in its place")
+    file = tmp_path / "elsewhere.py"
+    file.write_text(THIRD_PARTY)
+    assert read_entry(file, "m").study == "elsewhere"
