@@ -19,7 +19,9 @@ from overparam.errors import BadInput, ConfigError
 from overparam.store import ArtifactRef, Store, Tables, write_folders
 from overparam.studies import load
 from overparam.studies.own.compress import Config, try_inputs
+from overparam.study import StepRecord
 from tasks import as_setting
+from tasks.artifacts import AGAIN
 
 STUDY = "compress"
 PREPARATION = "preparation.json"
@@ -85,19 +87,28 @@ def outcome(run: StudyRun, store: Store) -> dict[str, Any]:
     cells = [] if measured is None else [_row(row) for row in _rows(measured["cells"])]
     for row in cells:
         row["export"] = made[_cell(row)].path
+    broken = next((r for r in run.steps if r.state == "failed" and r.step != "compressed"), None)
+    why = "" if broken is None else f"{broken.step} failed: {_reason(broken)}"
     failed = [
-        {**record.cell, "state": record.state, "reason": record.error, "export": ""}
+        {
+            **record.cell,
+            "state": record.state if record.state in ("failed", "skipped") else "failed",
+            "reason": _reason(record) if record.state == "failed" else why,
+            "export": record.path,
+        }
         for record in made.values()
-        if record.state in ("failed", "skipped")
+        if record.state in ("failed", "skipped") or measured is None
     ]
     choice = None if front is None else choice_of(front["front"])
+    dense = {"state": "failed", "reason": why} if measured is None else _rows(measured["dense"])[0]
     return {
-        "dense": {} if measured is None else _row(_rows(measured["dense"])[0]),
+        "dense": dense if measured is None else _row(dense),
         "cells": [*cells, *failed],
         "metric": "" if front is None else front["answer"]["metric"][0],
         "front": [] if front is None else _rows(front["front"]),
+        "frontier": _file(run, store, "front", "front"),
         "pick": None if choice is None else choice.cell,
-        "answer": run.answer,
+        "answer": run.answer or f"There is no answer: {why}",
         "report": run.report,
         "flow_run_id": run.flow_run_id,
     }
@@ -120,10 +131,11 @@ def pick(run: StudyRun, store: Store, folder: Path) -> list[Path]:
         if dict(cell.values) == choice.cell
     ]
     write_folders(store.read(plan.ref(wanted[0])), "files", folder)
-    samples = _tables(run, store, "samples")
-    if samples is not None:
+    samples, dense = _tables(run, store, "samples"), _tables(run, store, "dense")
+    if samples is not None and dense is not None:
         facts = read_schema(samples)
         told = {name: facts[name] for name in ("kind", "classes", "inputs", "preparation")}
+        told["target"] = json.loads(dense["facts"]["target"][0] or "null")
         (folder / PREPARATION).write_text(json.dumps(told, indent=2), encoding="utf-8")
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
@@ -133,6 +145,22 @@ def _tables(run: StudyRun, store: Store, step: str) -> Tables | None:
         if record.step == step and record.state in ("completed", "cached"):
             return store.read(ArtifactRef(record.study, record.step, record.key))
     return None
+
+
+def _file(run: StudyRun, store: Store, step: str, table: str) -> str:
+    """The Parquet file of a step's table; empty where there is none."""
+    for record in (r for r in run.steps if r.step == step):
+        found = store.manifest(ArtifactRef(record.study, record.step, record.key))
+        if found is not None and table in found.tables:
+            return f"{record.path}/{found.tables[table].file}"
+    return ""
+
+
+def _reason(record: StepRecord) -> str:
+    """Why a step failed, without its name and how to run it again."""
+    text = record.error.partition(AGAIN)[0].strip()
+    named = text.startswith(f"{record.stage} · ")
+    return text.partition(": ")[2] if named and ": " in text else text
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -163,7 +163,7 @@ def _front_table(found: Mapping[str, Any]) -> Table:
         table.add_row(
             "→" if row["chosen"] else "✓" if row["meets"] else "",
             row["label"],
-            f"{row[metric]:.3f}",
+            f"{row[metric]:.3f}" if metric == "accuracy" else f"{row[metric]:.4g}",
             size(round(row["bytes"])),
             f"{dense['bytes'] / row['bytes']:.1f} ×",
             f"{1 / row['latency']:.1f} ×",

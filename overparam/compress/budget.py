@@ -44,11 +44,13 @@ class Clause:
         values, limit = rows[self.name].astype(float), self.limit(dense)
         return values >= limit if self.at_least else values <= limit
 
-    def miss(self, rows: pd.DataFrame, dense: pd.Series) -> tuple[int, float]:
-        """The row that comes nearest, and by how much it misses, as a share of the limit."""
+    def miss(self, rows: pd.DataFrame, dense: pd.Series) -> pd.Series:
+        """By how much each row misses it, as a share of the limit; at most 0 where it is met.
+
+        Infinite where the value was not measured.
+        """
         gap = (rows[self.name].astype(float) - self.limit(dense)) * (-1 if self.at_least else 1)
-        place = int(np.nanargmin(gap.to_numpy()))
-        return place, float(gap.iloc[place] / max(abs(self.limit(dense)), 1e-12))
+        return (gap / max(abs(self.limit(dense)), 1e-12)).fillna(np.inf)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class Budget:
         for clause in self.clauses:
             kept &= clause.met(rows, dense)
         return kept
+
+    def nearest(self, rows: pd.DataFrame, dense: pd.Series) -> int:
+        """The place of the row whose largest miss of a clause is the smallest."""
+        misses = np.stack([clause.miss(rows, dense).to_numpy() for clause in self.clauses])
+        return int(misses.max(0).argmin())
 
     def best(self, rows: pd.DataFrame, dense: pd.Series, metric: str) -> Any:
         """The index of the row that suits the budget best, ``None`` where nothing meets it.

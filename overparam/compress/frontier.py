@@ -149,16 +149,25 @@ def sentence(front: pd.DataFrame, dense: pd.Series, budget: Budget, metric: str)
 
 def _nearest(front: pd.DataFrame, dense: pd.Series, budget: Budget, metric: str, asked: str) -> str:
     judged, judged_dense = _on_validation(front, metric), _on_validation(dense, metric)
-    unmet = [c for c in budget.clauses if not c.met(judged, judged_dense).any()]
-    if not unmet:
-        return f"Nothing meets all of your budget ({asked}) at once, though each part can be met."
-    place, gap = unmet[0].miss(judged, judged_dense)
-    row = front.iloc[place]
-    value = float(judged.iloc[place][unmet[0].name])
+    place = budget.nearest(judged, judged_dense)
+    missed = []
+    for clause in budget.clauses:
+        gap = float(clause.miss(judged, judged_dense).iloc[place])
+        if gap > 0:
+            told = " on the validation samples" if clause.name == metric else ""
+            value, limit = float(judged.iloc[place][clause.name]), clause.limit(judged_dense)
+            missed.append(
+                f"{clause.name} {_number(value)}{told} where {_number(limit)} is asked, "
+                f"{gap:.1%} off"
+            )
     return (
-        f"Nothing meets your budget ({asked}): {label(row)} comes nearest, with {unmet[0].name} "
-        f"{value:.4g} where {unmet[0].limit(judged_dense):.4g} is asked, {gap:.1%} off."
+        f"Nothing meets your budget ({asked}): {label(front.iloc[place])} comes nearest, with "
+        f"{' and '.join(missed)}."
     )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _score_change(value: float, dense: float, metric: str) -> str:
@@ -179,4 +188,8 @@ def _speed(row: pd.Series) -> str:
 
 
 def _times(factor: float, more: str, less: str) -> str:
-    return f"{factor:.1f} times {more}" if factor >= 1 else f"{1 / factor:.1f} times {less}"
+    """How many times, or by how many per cent where that is less than a tenth."""
+    change, word = (factor, more) if factor >= 1 else (1 / factor, less)
+    if change >= 1.05:
+        return f"{change:.1f} times {word}"
+    return f"{change - 1:.1%} {word}" if change >= 1.0005 else f"no {more}"

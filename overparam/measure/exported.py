@@ -15,6 +15,7 @@ from overparam.datasets import Batches
 from overparam.measure.exported_process import main
 from overparam.measure.stored_samples import store_samples
 from overparam.training import Task
+from overparam.training.own_task import target_text
 
 PROCESS = f"import sys; from {main.__module__} import main; main(sys.argv[1])"
 """The program of the measuring process; its function is named, so that its code counts where a step
@@ -89,6 +90,7 @@ def measure_exports(
             "task": None if task_factory is None else _absolute(task_factory),
             "kind": task.kind,
             "classes": list(task.classes),
+            "target": target_text(task),
             "samples": str(place / "samples"),
             "dense": str(folders[dense]),
             "batch_sizes": list(batch_sizes),

@@ -262,12 +262,20 @@ def _nearest(name: str, names: typing.Iterable[str]) -> str:
 def _explain(config: type[StudyConfig], error: ValidationError) -> str:
     allowed = {row["name"]: row["allowed"] for row in config.describe()}
     lines = []
-    for problem in error.errors(include_url=False):
+    problems = error.errors(include_url=False)
+    for problem in problems:
+        if problem["type"] == "too_short" and any(
+            other["loc"][: len(problem["loc"])] == problem["loc"] != other["loc"]
+            for other in problems
+        ):
+            continue  # short of the items that are wrong, which are told
         path = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
         top = str(problem["loc"][0]) if problem["loc"] else ""
-        hint = f" (allowed: {allowed[top]})" if allowed.get(top) else ""
+        # A check of our own says what is allowed.
+        known = allowed.get(top) and problem["type"] != "value_error"
+        hint = f" (allowed: {allowed[top]})" if known else ""
         if problem["type"] == "missing":
             lines.append(f"{path} has no default and must be given{hint}")
             continue

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,3 +66,26 @@ def load_object(value: str) -> Any:
             raise ValueError(f"{place} has no {name!r}; it has {', '.join(public) or 'nothing'}")
         found = getattr(found, part)
     return found
+
+
+def load_own(value: str) -> Any:
+    """Load an object from code of the user's own, which may raise anything while it is imported.
+
+    Raises:
+        ValueError: as :func:`load_object`.
+        ImportError: the module is missing, or its code raises; names it, and the line.
+    """
+    place, _ = split_factory(value)
+    try:
+        load_module(place)
+    except (Exception, SystemExit) as error:
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename).name == Path(place).name
+        ]
+        where = f" (line {lines[-1]})" if lines else ""
+        raise ImportError(
+            f"{place} does not import: {type(error).__name__}: {error}{where}"
+        ) from error
+    return load_object(value)

@@ -16,10 +16,12 @@ def all_outputs(
 ) -> tuple[Tensor, Tensor]:
     """Outputs and targets of all samples in their order, in eval mode; the mode is put back.
 
+    Both in the units of the targets.
+
     Returns:
         Outputs (N, C), or (N,) or (N, k); and targets (N, ...).
     """
     with evaluating(model):
-        pairs = [(task.outputs(model, x), y) for x, y in data.batches(batch)]
+        pairs = [(task.values(task.outputs(model, x)), y) for x, y in data.batches(batch)]
     outputs, targets = zip(*pairs, strict=True)
     return torch.cat(outputs), torch.cat(targets)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from overparam.datasets import Inputs
+from overparam.training.target_scale import TargetScale
 
 Forward = Callable[[nn.Module, Inputs], Any]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -23,21 +24,27 @@ class Task:
         forward: (model, inputs) to what the model gives; by default ``model(x)``, ``model(*xs)``
             for a tuple and ``model(**xs)`` for a dict.
         loss: (outputs, targets) to the mean loss; by default cross entropy, or squared error.
+        target: of a regression: how targets are scaled for the network, which then gives scaled
+            values; :meth:`values` are in the targets' units. A loss of its own gets the targets
+            as they are.
     """
 
     kind: Literal["classification", "regression"]
     classes: tuple[str, ...] = ()
     forward: Forward | None = None
     loss: Loss | None = None
+    target: TargetScale | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("classification", "regression"):
             raise ValueError(f"kind is {self.kind!r}; allowed: classification, regression")
         if self.kind == "classification" and len(self.classes) < 2:
             raise ValueError(f"classes are {self.classes}; a classification has at least two")
+        if self.target is not None and self.kind != "regression":
+            raise ValueError("target is given for a classification, whose targets have no units")
 
     def outputs(self, model: nn.Module, inputs: Inputs) -> Tensor:
-        """Logits (B, C), or values (B,) or (B, k).
+        """Logits (B, C), or values (B,) or (B, k), as the network gives them.
 
         Where the model gives an object with ``logits``, a mapping with it, or a tuple, it is taken
         from there (the tuple's first).
@@ -71,7 +78,12 @@ class Task:
             return self.loss(outputs, targets)
         if self.kind == "classification":
             return cross_entropy(outputs, targets)
-        return mse_loss(outputs.reshape(targets.shape), targets)
+        wanted = targets if self.target is None else self.target.standard(targets)
+        return mse_loss(outputs.reshape(targets.shape), wanted)
+
+    def values(self, outputs: Tensor) -> Tensor:
+        """Outputs of the network in the units of the targets."""
+        return outputs if self.target is None else self.target.original(outputs)
 
 
 def call_model(model: nn.Module, inputs: Inputs) -> Any:

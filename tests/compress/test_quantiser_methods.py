@@ -24,11 +24,10 @@ from overparam.datasets import InMemory
 from overparam.training import Task
 
 METHODS = ("nearest", "nearest_tensor", "nearest_group", "clipped", "gptq", "adaround")
-LEFT = {
+INNER = {
     "odd_convolutions": "transposed.weight",
     "encoder": "layer.self_attn.in_proj_weight",
     "recurrent": "lstm.weight_ih_l0, lstm.weight_hh_l0",
-    "frozen": "0.weight",
 }
 
 
@@ -69,9 +68,10 @@ def test_every_network_of_the_zoo_at_eight_bits(name, toy_name):
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert [m.training for m in quantised.modules()] == [m.training for m in model.modules()]
-    expected = [LEFT[toy_name]] if toy_name in LEFT else []
-    if toy_name == "unused" and name in ("gptq", "adaround"):
-        expected = ["unused.weight"]
+    expected = ["0.weight"] if toy_name == "frozen" else []
+    if name in ("gptq", "adaround"):
+        told = INNER | {"unused": "unused.weight"}
+        expected += [told[toy_name]] if toy_name in told else []
     assert [message.partition(":")[0] for message in left_alone(caught)] == expected
     with torch.no_grad():
         wanted, got = toy.call(model.eval()), toy.call(quantised.eval())

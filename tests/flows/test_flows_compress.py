@@ -80,7 +80,8 @@ def test_cells_are_measured_skipped_or_failed_and_none_is_missing(done):
     skipped = cell(found, f"+{NET}:fussy", state="skipped", ratio=4)
     assert skipped[0]["reason"] == "no layer of a kind that ratio 4 suits"
     failed = cell(found, f"+{NET}:breaks", state="failed")
-    assert len(failed) == 4 and "out of luck" in failed[0]["reason"]
+    assert len(failed) == 4 and failed[0]["reason"].startswith("RuntimeError: out of luck (")
+    assert "Run again" not in failed[0]["reason"]
 
 
 def test_numbers_are_those_of_the_files(done):
@@ -106,6 +107,7 @@ def test_the_answer_and_the_front(done):
     assert len(chosen) == 1 and chosen[0]["method"] == found["pick"]["method"]
     kept = [row for row in found["front"] if row["meets"]]
     assert chosen[0]["bytes"] == min(row["bytes"] for row in kept)
+    assert len(pd.read_parquet(found["frontier"])) == len(found["front"])
     page = Path(found["report"]).read_text()
     assert "Accuracy against bytes on disk" in page and "By your budget" in page
 
@@ -133,6 +135,46 @@ def test_pick_writes_files_that_load_without_overparam(cli, done, place):
         [sys.executable, "-I", "-c", code], cwd=folder, capture_output=True, text=True, check=False
     )
     assert loaded.stdout.strip() == "torch.Size([2, 3])", loaded.stderr
+
+
+def test_a_dense_model_that_diverges_is_the_reason_of_all(cli, tmp_path):
+    status, out, _ = cli(
+        "--model", f"{NET}:make", "--data", f"{NET}:data", "--methods", "int8,magnitude",
+        "--ratios", "2", "--store", tmp_path / "store", *FAST, "--lr", "1e10",
+        "--optimizer", "sgd", "--json",
+    )  # fmt: skip
+    found = json.loads(out)
+    assert status == 1 and found["dense"]["state"] == "failed"
+    reasons = {row["reason"] for row in found["cells"]}
+    assert reasons == {found["dense"]["reason"]} and len(found["cells"]) == 3
+    assert found["dense"]["reason"].startswith("dense failed: Diverged: the loss is ")
+    assert found["answer"] == f"There is no answer: {found['dense']['reason']}"
+    assert found["frontier"] == "" and found["pick"] is None
+
+
+def test_prices_are_told_in_their_units(cli, tmp_path):
+    x = np.random.default_rng(0).normal(size=(200, 4))
+    frame = pd.DataFrame(x, columns=list("abcd")).assign(price=2e4 + 1e4 * x[:, 0])
+    frame.to_parquet(tmp_path / "prices.parquet")
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def make(): return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1))\n"
+    )
+    status, out, err = cli(
+        "--model", f"{tmp_path}/net.py:make", "--data", tmp_path / "prices.parquet",
+        "--label", "price", "--methods", "int8,magnitude+distill", "--ratios", "1.5",
+        "--lr", "0.02", "--batch-size", "32", "--epochs", "20", "--finetune-epochs", "2",
+        "--seeds", "1", "--workers", "1", "--store", tmp_path / "store", "--pick",
+        tmp_path / "small", "--json",
+    )  # fmt: skip
+    assert status == 0, err
+    found = json.loads(out)
+    spread = frame["price"].std()
+    assert 1 < found["dense"]["rmse"] < spread / 4
+    assert all(row["rmse"] < spread / 2 for row in found["cells"])
+    told = json.loads((tmp_path / "small" / "preparation.json").read_text())
+    assert abs(told["target"]["mean"][0] - frame["price"].mean()) < spread / 4
+    assert told["target"]["deviation"][0] == pytest.approx(spread, rel=0.2)
 
 
 def test_a_folder_that_is_not_empty_is_not_written_to(cli, place):
@@ -174,6 +216,7 @@ def files(tmp_path_factory):
     save_file({**state, "0.weight": torch.zeros(3, 3)}, folder / "shape.safetensors")
     save_file({"other": torch.zeros(2)}, folder / "names.safetensors")
     torch.save(torch.nn.Linear(2, 2), folder / "pickled.pt")
+    (folder / "raises.py").write_text("x = undefined\n")
     return folder
 
 
@@ -182,6 +225,8 @@ BAD = {
     "nothing": ({"--model": None, "--data": None}, "compress takes --model"),
     "no data": ({"--data": None}, "model needs either data"),
     "no file": ({"--model": "gone.py:make"}, "there is no file 'gone.py'"),
+    "raising file": ({"--model": "{files}/raises.py:make"}, "raises.py does not import: NameError"),
+    "no module there": ({"--model": "no.such:make"}, "no.such does not import: ModuleNotFound"),
     "no factory": ({"--model": f"{NET}:missing"}, "has no 'missing'; it has"),
     "not callable": ({"--model": f"{NET}:number"}, "is a int, not callable"),
     "raising": ({"--model": f"{NET}:broken"}, "raised RuntimeError: no such checkpoint"),

@@ -1,5 +1,7 @@
 """Rounding that is learned, layer after layer, from what the float network computes."""
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -8,11 +10,14 @@ from overparam.compress.fake_quantised import integer_weights
 from overparam.compress.layer_inputs import call_counts
 from overparam.compress.packing import check_bits
 from overparam.compress.ptq import ptq
+from overparam.compress.quantisation_grid import clipped_grid
 from overparam.compress.quantise_model import (
     first_calls,
     left_alone,
     looked_up,
     quantisable_weights,
+    round_inner,
+    tell_nearest,
 )
 from overparam.compress.registry import CannotTreat, compressor
 from overparam.compress.train_steps import same_modes
@@ -32,10 +37,11 @@ def adaround(model: nn.Module, *, bits: int, data: Batches, task: Task, seed: in
 
     Calibrated on training samples drawn by the seed. As in Nagel et al. 2020 the scales stay as
     they are and inputs come from the quantised network only. A weight that several layers share is
-    learned on the inputs of the first that runs.
+    learned on the inputs of the first that runs. Weights whose inputs can't be caught are rounded
+    to the nearest level in the end.
 
     Warns:
-        LeftAlone: weights that no forward pass uses.
+        LeftAlone: weights that no forward pass uses, or that are only rounded.
     """
     check_bits(bits)
     slots = quantisable_weights(model)
@@ -66,4 +72,6 @@ def adaround(model: nn.Module, *, bits: int, data: Batches, task: Task, seed: in
         round_weight=ROUND_WEIGHT,
         relative=True,
     )
-    return same_modes(integer_weights(student), model)
+    stored = integer_weights(student)
+    tell_nearest(round_inner(stored, partial(clipped_grid, bits=bits)))
+    return same_modes(stored, model)

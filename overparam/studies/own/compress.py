@@ -32,7 +32,15 @@ from overparam.store import folder_table, write_folders
 from overparam.study import DataFile, Factory, Field, Study, StudyConfig, Weights
 from overparam.training import Recipe, train_model
 from overparam.training.own_model import TRIED, build_model, check_model
-from overparam.training.own_task import chosen_task, score_of, task_of
+from overparam.training.own_task import (
+    chosen_task,
+    score_of,
+    target_text,
+    task_of,
+    task_source,
+    trained_task,
+    with_target,
+)
 
 WALL_CLOCK = (
     "seconds",
@@ -66,7 +74,8 @@ class Config(StudyConfig):
     )
     data: DataFile | None = Field(None, description="training data, a Parquet file")
     datasets: Factory | None = Field(
-        None, description="or file.py:callable that returns train and test datasets"
+        None,
+        description="or file.py:callable that returns train and test datasets, and perhaps a Task",
     )
     test: DataFile | None = Field(None, description="test data; else a fifth of the data")
     label: str | None = Field(None, description="column of the label; else it is detected")
@@ -79,7 +88,8 @@ class Config(StudyConfig):
         "false unless said: they were trained on inputs as they are",
     )
     task: Factory | None = Field(
-        None, description="file.py:callable that returns a Task; else it is detected"
+        None,
+        description="file.py:callable that returns a Task; else that of the datasets, or detected",
     )
     validation: float = Field(0.15, gt=0, lt=0.5, description="share for early stopping and choice")
     methods: tuple[Annotated[str, _checked(composition)], ...] = Field(
@@ -181,27 +191,33 @@ def samples(*, data, datasets, test, label, shape, standardize, validation, seed
 
 @study.train
 def dense(
-    samples, *, model, weights, task, epochs, patience, optimizer, learning_rate, weight_decay,
-    batch_size, seed, progress,
+    samples, *, model, weights, datasets, task, epochs, patience, optimizer, learning_rate,
+    weight_decay, batch_size, seed, progress,
 ):  # fmt: skip
     """The dense model: as it is given, or trained here; and its export."""
-    chosen, train = task_of(task, samples), read_batches(samples, "train")
+    chosen, train = task_of(task, samples, datasets), read_batches(samples, "train")
     held_out = read_batches(samples, "validation")
     net = build_model(model, seed=seed, weights=weights)
     check_model(net, chosen, train)
-    facts = {"seed": [seed], "trained_here": [weights is None]}
     history = pd.DataFrame({"epoch": []})
     if weights is None:
+        chosen = trained_task(chosen, train)
         recipe = Recipe(epochs, learning_rate, optimizer, weight_decay, batch_size, patience)
         history = train_model(
             net, train, chosen, recipe, seed=seed, validation=held_out, progress=progress
         ).frame()
-    facts["validation"] = [score_of(net, held_out, chosen)]
+    facts = {
+        "seed": seed,
+        "trained_here": weights is None,
+        "target": target_text(chosen),
+        "validation": score_of(net, held_out, chosen),
+    }
     with tempfile.TemporaryDirectory() as folder:
         reference = build_model(model, seed=seed)
+        check_model(reference, chosen, train)  # gives lazy layers their sizes
         export_model(net, reference, Path(folder), outputs=partial(outputs_of, chosen, train))
         return {
-            "facts": pd.DataFrame(facts),
+            "facts": pd.DataFrame([facts]),
             "history": history,
             "weights": StoredWeights.stack([({}, net.state_dict())]),
             "files": folder_table(Path(folder)),
@@ -210,13 +226,14 @@ def dense(
 
 @study.compress(each=cells)
 def compressed(
-    samples, dense, *, method, ratio, bits, seed, model, task, epochs, finetune_epochs, patience,
-    optimizer, learning_rate, weight_decay, batch_size, onnx,
+    samples, dense, *, method, ratio, bits, seed, model, datasets, task, epochs, finetune_epochs,
+    patience, optimizer, learning_rate, weight_decay, batch_size, onnx,
 ):  # fmt: skip
     """One method at one ratio: fine-tuned, exported; or why it could not treat the model."""
-    chosen, train = task_of(task, samples), read_batches(samples, "train")
-    held_out = read_batches(samples, "validation")
+    chosen = with_target(task_of(task, samples, datasets), dense["facts"]["target"][0])
+    train, held_out = read_batches(samples, "train"), read_batches(samples, "validation")
     initial = build_model(model, seed=int(dense["facts"]["seed"][0]))
+    check_model(initial, chosen, train)  # gives lazy layers their sizes
     net = with_weights(deepcopy(initial), dense.weights("weights"))
     recipe = Recipe(finetune_epochs, learning_rate, optimizer, weight_decay, batch_size, patience)
     with warnings.catch_warnings(record=True) as caught, tempfile.TemporaryDirectory() as folder:
@@ -236,10 +253,11 @@ def compressed(
             )
         except CannotTreat as reason:
             return {"outcome": pd.DataFrame({"state": ["skipped"], "reason": [str(reason)]})}
+        check_model(small, chosen, train)
         export_model(small, initial, Path(folder), outputs=partial(outputs_of, chosen, train))
         notes = [str(w.message) for w in caught if issubclass(w.category, LeftAlone)]
         if onnx:
-            notes += export_onnx(small, train.take(3)[0], Path(folder)).notes
+            notes += export_onnx(small, train.take(3)[0], Path(folder), call=chosen.outputs).notes
         outcome = {
             "state": "completed",
             "reason": "",
@@ -250,19 +268,21 @@ def compressed(
 
 
 @study.evaluate(partial=True, volatile=WALL_CLOCK)
-def measured(samples, dense, compressed, *, model, task):
+def measured(samples, dense, compressed, *, model, datasets, task):
     """Every exported file, loaded by its own loader in one fresh process, beside the dense one."""
-    schema, chosen = read_schema(samples), task_of(task, samples)
+    schema = read_schema(samples)
+    chosen = with_target(task_of(task, samples, datasets), dense["facts"]["target"][0])
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         given = write_folders(dense, "files", root / "dense")
-        small = write_folders(compressed, "files", root / "small", by=CELL)
+        exported = "files" in compressed  # not where every method was skipped
+        small = write_folders(compressed, "files", root / "small", by=CELL) if exported else {}
         rows = measure_exports(
             {"dense": given[()], **{str(i): place for i, place in enumerate(small.values())}},
             factory=model,
             data=read_batches(samples, "test"),
             task=chosen,
-            task_factory=task,
+            task_factory=task_source(task, datasets, schema["own_task"]),
         )
     reference = {**rows["dense"], "validation": dense["facts"]["validation"][0]}
     found = {cell: rows[str(index)] for index, cell in enumerate(small)}
@@ -370,5 +390,6 @@ def try_inputs(config: Config) -> None:
     )
     budget_for(config.budget, found.kind)
     net = build_model(value("model"), seed=config.seed, weights=value("weights"))
-    task = chosen_task(config.task, found.kind, found.classes)
+    source = task_source(config.task, config.datasets, found.own_task)
+    task = chosen_task(source, found.kind, found.classes)
     check_model(net, task, InMemory(*found.first(TRIED)))
