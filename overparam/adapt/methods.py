@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
@@ -90,3 +90,36 @@ def matched_size(model: nn.Module, method: str, parameters: int, *, largest: int
         if tuning_report(SIZED[method](copy.deepcopy(model), size, 0)).tuned >= parameters:
             return size
     raise ValueError(f"{method} trains fewer than {parameters} parameters at size {largest}")
+
+
+def prepared_members(
+    models: Sequence[nn.Module],
+    method: str,
+    seeds: Sequence[int],
+    *,
+    size: int | None = None,
+    rival: str = "ssf",
+) -> list[nn.Module]:
+    """Copies of pretrained models of one architecture, prepared for tuning by a method.
+
+    Args:
+        models: with the head of the new task; they stay as they are.
+        method: one of ``METHODS``.
+        seeds: one per model, the start of what is added.
+        size: of ``SIZED`` methods; by default the :func:`matched_size` at which the method trains
+            at least as many parameters as its rival.
+        rival: one of ``METHODS``.
+
+    Raises:
+        ValueError: no models, not one seed per model, and what :func:`apply_method` and
+            :func:`matched_size` refuse.
+    """
+    if not models or len(seeds) != len(models):
+        raise ValueError(f"{len(seeds)} seeds for {len(models)} models; needed: one each")
+    if size is None:
+        budget = tuning_report(apply_method(copy.deepcopy(models[0]), rival)).tuned
+        size = matched_size(models[0], method, budget)
+    return [
+        apply_method(copy.deepcopy(model), method, size=size, seed=seed)
+        for model, seed in zip(models, seeds, strict=True)
+    ]

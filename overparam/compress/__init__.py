@@ -6,7 +6,17 @@ from overparam.compress.advisor import StabilityAdvice, amplification, stability
 from overparam.compress.channel_groups import channel_groups
 from overparam.compress.channel_removal import remove_channels
 from overparam.compress.coupled_channels import ChannelGroup, ChannelGroups
-from overparam.compress.equal_memory import PRUNING, SHARING, at_equal_memory, method_callbacks
+from overparam.compress.equal_memory import (
+    PRUNING,
+    at_equal_memory,
+    method_bits,
+    method_callbacks,
+)
+from overparam.compress.equal_memory_runs import (
+    EqualMemoryRuns,
+    TrainMembers,
+    train_at_equal_memory,
+)
 from overparam.compress.export import Export, StoredTensor, export_model
 from overparam.compress.export_structure import CannotExport
 from overparam.compress.fake_quantised import integer_weights, list_blocks, quantize_model
@@ -71,7 +81,9 @@ from overparam.compress.scores import (
 from overparam.compress.shared_model import SharedModel
 from overparam.compress.shared_start import share_trained
 from overparam.compress.sharing import memory_size, share_parameters
-from overparam.compress.sharing_report import SharingReport, sharing_report
+from overparam.compress.sharing_methods import SHARING, share_members
+from overparam.compress.sharing_recovery import train_beside_dense
+from overparam.compress.sharing_report import SharingReport, load_table, sharing_report
 from overparam.compress.smaller import smaller_width, weight_count
 from overparam.compress.structured import StructuredPruning, prune_structured
 from overparam.compress.subspace import (
@@ -86,6 +98,7 @@ from overparam.compress.subspace import (
     load_subspace,
     save_subspace,
 )
+from overparam.compress.train_compressed import train_compressed
 from overparam.compress.tucker import hooi, tucker_model
 from overparam.compress.warm_start import warm_start
 from overparam.compress.weight_quantizer import WeightQuantizer
@@ -101,6 +114,7 @@ __all__ = [
     "ChannelGroups",
     "CoordinateProjection",
     "DenseProjection",
+    "EqualMemoryRuns",
     "Export",
     "FastfoodProjection",
     "GradientScaling",
@@ -124,6 +138,7 @@ __all__ = [
     "StoredTensor",
     "StructuredPruning",
     "SubspaceModel",
+    "TrainMembers",
     "WeightQuantizer",
     "WeightSlot",
     "amplification",
@@ -158,6 +173,7 @@ __all__ = [
     "list_blocks",
     "load_method",
     "load_subspace",
+    "load_table",
     "lottery_rewind",
     "low_rank_model",
     "make_grid",
@@ -166,6 +182,7 @@ __all__ = [
     "materialise",
     "memory_size",
     "merge_masks",
+    "method_bits",
     "method_callbacks",
     "method_names",
     "minmax_grid",
@@ -190,6 +207,7 @@ __all__ = [
     "score_random",
     "score_snip",
     "score_synflow",
+    "share_members",
     "share_parameters",
     "share_trained",
     "sharing_report",
@@ -200,6 +218,9 @@ __all__ = [
     "task_score_grasp",
     "task_score_snip",
     "task_synflow_masks",
+    "train_at_equal_memory",
+    "train_beside_dense",
+    "train_compressed",
     "train_ticket",
     "tucker_model",
     "unpack_bits",

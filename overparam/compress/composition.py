@@ -122,7 +122,7 @@ class Composition:
                 continue
             if untuned:
                 current = tune(current, teacher=None)
-            current = method(
+            made: object = method(
                 current,
                 ratio=ratio,
                 bits=part.bits or bits,
@@ -132,7 +132,11 @@ class Composition:
                 recipe=anew if "initial" in method.needs else recipe,
                 initial=initial,
             )
-            untuned = method.finetune
+            if not isinstance(made, nn.Module):
+                raise TypeError(
+                    f"method {part.name!r} gave a {type(made).__name__}; allowed: a torch.nn.Module"
+                )
+            current, untuned = made, method.finetune
         return tune(current, teacher=None) if untuned else current
 
 

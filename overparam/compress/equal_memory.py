@@ -6,12 +6,12 @@ The comparison of Desai & Shrivastava, *In defense of parameter sharing for mode
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from torch import Tensor, nn
 
 from overparam.compress.grad_scale import GradientScaling
-from overparam.compress.masks import Masks, apply_masks, global_mask
+from overparam.compress.index_bits import sparse_bits
+from overparam.compress.masks import Masks, global_mask, masked_members
 from overparam.compress.scores import (
     score_grasp,
     score_mag,
@@ -20,26 +20,20 @@ from overparam.compress.scores import (
     synflow_masks,
 )
 from overparam.compress.shared_model import SharedModel
-from overparam.compress.sharing import memory_size, share_parameters
+from overparam.compress.sharing import memory_size
+from overparam.compress.sharing_methods import SHARING, roast_tile, share_members
 from overparam.compress.smaller import smaller_width
 from overparam.compress.weights import compressible_weights
 from overparam.models import seeded
 from overparam.training import Callback, Ensemble
 
-SHARING: dict[str, dict[str, Any]] = {
-    "rps_stable": {"mapping": "randomfold", "grad_scale": "v1"},
-    "roast": {"mapping": "roast", "grad_scale": "none"},
-    "hashed": {"mapping": "hashed", "grad_scale": "none"},
-    "roast_scaled": {"mapping": "roast", "grad_scale": "v1"},
-    "hashed_scaled": {"mapping": "hashed", "grad_scale": "v1"},
-    "rps_unscaled": {"mapping": "randomfold", "grad_scale": "none"},
-    "rps_frozen": {"mapping": "randomfold", "grad_scale": "none"},
-}
-"""Parameter sharing: STABLE-RPS, the two it grew from, both repairs one at a time, and a control
-whose shared numbers are not trained (biases alone are)."""
+VALUE_BITS = 32.0
 
 PRUNING = ("mag", "snip", "grasp", "synflow", "random")
 """Pruning at initialisation; ``random`` is the negative control."""
+
+SPARSE = (*PRUNING, "ltr")
+"""Methods that keep some of the weights, and so have to store which ones."""
 
 
 def at_equal_memory(
@@ -67,10 +61,11 @@ def at_equal_memory(
         init_scale: half-width of the distribution of shared numbers.
 
     Returns:
-        E models to be trained by :func:`overparam.training.fit` with :func:`method_callbacks`.
+        E models to be trained by :func:`train_compressed`, or by :func:`overparam.training.fit`
+        with :func:`method_callbacks`.
 
     Raises:
-        ValueError: unknown method, or a compression that leaves no weight (or no network).
+        ValueError: unknown method, a compression < 1 or one that leaves no weight (or no network).
 
     Example:
         >>> import torch
@@ -82,23 +77,22 @@ def at_equal_memory(
     """
     if method == "dense":
         return list(dense)
-    if method in SHARING:
-        return [
-            _share(net, method, compression, seed=seed, init_scale=init_scale)
-            for net, seed in zip(dense, seeds, strict=True)
-        ]
+    if not compression >= 1:
+        raise ValueError(f"compression is {compression}; allowed >= 1")
     count = memory_size(sum(slot.size for slot in compressible_weights(dense[0])), compression)
+    if method in SHARING:
+        tile = roast_tile(count) if SHARING[method]["mapping"] == "roast" else None
+        shared = share_members(
+            method, dense, compression, seeds=seeds, init_scale=init_scale, tile=tile
+        )
+        return list(shared)
     if method == "small":
         width = smaller_width(narrower, count)
         return [seeded(partial(narrower, width), seed) for seed in seeds]
     if method not in PRUNING:
         names = ", ".join(["dense", *SHARING, *PRUNING, "small"])
         raise ValueError(f"method is {method!r}; allowed {names}")
-    masks = _masks(method, Ensemble(dense), count, x, y, seeds)
-    return [
-        apply_masks(net, {name: mask[i] for name, mask in masks.items()})
-        for i, net in enumerate(dense)
-    ]
+    return masked_members(dense, _masks(method, Ensemble(dense), count, x, y, seeds))
 
 
 def method_callbacks(models: Sequence[nn.Module]) -> list[Callback]:
@@ -108,24 +102,25 @@ def method_callbacks(models: Sequence[nn.Module]) -> list[Callback]:
     return [GradientScaling()] if scaled else []
 
 
-def _share(
-    net: nn.Module, method: str, compression: float, *, seed: int, init_scale: float
-) -> SharedModel:
-    options = dict(SHARING[method])
-    if options["mapping"] == "roast":
-        options["tile"] = _tile(net, compression)
-    model = share_parameters(net, compression, seed=seed, init_scale=init_scale, **options)
-    model.shared.requires_grad_(method != "rps_frozen")
-    return model
+def method_bits(method: str, weights: int, memory: int) -> float:
+    """Bits that hold ``memory`` float32 weights of a network of ``weights``: what memory costs.
 
+    A sparse network stores the positions of its weights too (:func:`sparse_bits`); sharing follows
+    from a seed, and a smaller network is dense.
 
-def _tile(net: nn.Module, compression: float) -> int:
-    """ROAST's tile: 32 x 32, halved until it fits in the memory."""
-    memory = memory_size(sum(slot.size for slot in compressible_weights(net)), compression)
-    tile = 32
-    while tile > 1 and tile**2 > memory:
-        tile //= 2
-    return tile
+    Args:
+        method: as for :func:`at_equal_memory`, or ``ltr``.
+        weights: n.
+        memory: m <= n.
+
+    Raises:
+        ValueError: m outside 0..n of a sparse network.
+
+    Example:
+        >>> method_bits("rps_stable", 4, 2), round(method_bits("mag", 4, 2), 6)
+        (64.0, 66.584963)
+    """
+    return sparse_bits(weights, memory) if method in SPARSE else VALUE_BITS * memory
 
 
 def _masks(

@@ -125,14 +125,9 @@ def _smallest(model: nn.Module, plain: nn.Module, layout: TensorLayout) -> dict[
 
     for path, module in _plain_paths(model):
         if isinstance(module, QuantisedWeight):
-            name = first(f"{path}.weight" if path else "weight")
-            integers[name] = Integers(
-                module.weight_codes,
-                module.weight_scale,
-                module.weight_zero,
-                module.bits,
-                module.group,
-            )
+            for weight in module.quantised:
+                name = first(f"{path}.{weight}" if path else weight)
+                integers[name] = Integers(*module.integers(weight), module.bits, module.group)
         if isinstance(module, SharedModel):
             bank = shared_weights(module, path)
             # The bank is worth it or not for all its tensors together.

@@ -182,8 +182,14 @@ def _factorable(model: nn.Module, ways: Ways) -> tuple[dict[str, Factorisation],
             found[name] = way
         elif way is not None:
             reasons[name] = "no rank would save anything"
-        elif any(p.ndim > 1 for p in module.parameters(recurse=False)):
-            reasons[name] = f"{type(module).__name__} is no layer that is factored here"
+        elif type(module).__module__.startswith("torch.nn."):
+            if any(p.ndim > 1 for p in module.parameters(recurse=False)):
+                reasons[name] = f"{type(module).__name__} is no layer that is factored here"
+        else:
+            for own_name, own in module.named_parameters(recurse=False):
+                if own.ndim > 1:
+                    path = f"{name}.{own_name}" if name else own_name
+                    reasons[path] = "no weight of a layer that is factored here"
     return found, reasons
 
 

@@ -17,8 +17,10 @@ from overparam.compress.quantise_model import (
     looked_up,
     named,
     quantisable_weights,
+    round_inner,
     slot_weight,
     store_integers,
+    tell_nearest,
 )
 from overparam.datasets import Inputs
 from overparam.training.task import Forward, call_model
@@ -40,7 +42,8 @@ def gptq_model(
     Layers are treated in the order in which they run; the inputs of each are caught in the model
     whose earlier layers are quantised already, and only their second moments are kept. A weight
     that several layers share gets the moments of all of them. Tables of embeddings, and layers tied
-    to one, are rounded to the nearest level: the best for a lookup.
+    to one, are rounded to the nearest level: the best for a lookup. So are the
+    :func:`inner_weights`, before all others, which then make up for it.
 
     Args:
         model: trained; not changed.
@@ -58,7 +61,8 @@ def gptq_model(
             named.
 
     Warns:
-        LeftAlone: weights that no forward pass uses, and as :func:`quantisable_weights`.
+        LeftAlone: weights that no forward pass uses or that are only rounded, and as
+            :func:`quantisable_weights`.
     """
     check_bits(bits)
     batches = list(calib)
@@ -66,12 +70,13 @@ def gptq_model(
     rounded = deepcopy(model)
     slots = quantisable_weights(rounded)
     names = [name for slot in slots for name in slot.layers]
+    grid_of = partial(make_grid, bits=bits, levels=levels, group=group)
+    tell_nearest(round_inner(rounded, grid_of))
     counts = call_counts(rounded, names, batches[0], forward)
     used = first_calls(slots, counts)
     unused = [slot.name for slot in slots if slot not in used]
     if unused:
         left_alone(unused, "not used in a forward pass")
-    grid_of = partial(make_grid, bits=bits, levels=levels, group=group)
     for slot in used:
         weight = slot_weight(rounded, slot)
         grid = named(slot.name, grid_of, weight)

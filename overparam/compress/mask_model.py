@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from torch import nn
 
 from overparam.compress.masks import Masks, apply_masks
-from overparam.compress.registry import LeftAlone, kept_weights
+from overparam.compress.registry import LeftAlone, kept_weights, untouched_layers
 from overparam.compress.single_names import single_names, treatable_slots
-from overparam.compress.weights import COMPRESSIBLE, WeightSlot
+from overparam.compress.weights import WeightSlot
 
 
 def mask_model(
@@ -57,18 +57,6 @@ def treatable_weights(model: nn.Module) -> list[WeightSlot]:
 
 
 def _warn_untouched(model: nn.Module, treated: Iterable[str]) -> None:
-    known = set(treated)
-    names = [
-        f"{name or 'the model'} ({_kind(module)})"
-        for name, module in model.named_modules()
-        if name not in known and any(p.ndim > 1 for p in module.parameters(recurse=False))
-    ]
+    names = untouched_layers(model, treated)
     if names:
         warnings.warn(f"{', '.join(names)}: left dense", LeftAlone, stacklevel=5)
-
-
-def _kind(module: nn.Module) -> str:
-    frozen = isinstance(module, COMPRESSIBLE) and not any(
-        p.requires_grad for p in module.parameters(recurse=False) if p.ndim > 1
-    )
-    return f"{'frozen ' if frozen else ''}{type(module).__name__}"

@@ -14,7 +14,7 @@ SLACK = 2000
 
 
 def tensors_in(given: Any) -> Iterator[Tensor]:
-    """All tensors in nested tuples, lists and mappings."""
+    """All tensors in nested tuples, lists, mappings and objects that hold values by name."""
     if isinstance(given, Tensor):
         yield given
     elif isinstance(given, Mapping):
@@ -23,6 +23,8 @@ def tensors_in(given: Any) -> Iterator[Tensor]:
     elif isinstance(given, tuple | list):
         for part in given:
             yield from tensors_in(part)
+    elif not isinstance(given, nn.Module | type):
+        yield from tensors_in(getattr(given, "__dict__", {}))
 
 
 def run_task(model: nn.Module, inputs: Inputs, task: Task | None) -> Any:

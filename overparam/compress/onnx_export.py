@@ -2,15 +2,16 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from overparam.compress.materialise import materialise
 from overparam.compress.model_outputs import tensors_in
@@ -45,7 +46,13 @@ class OnnxExport:
     notes: list[str]
 
 
-def export_onnx(model: nn.Module, example: Inputs, folder: Path) -> OnnxExport:
+def export_onnx(
+    model: nn.Module,
+    example: Inputs,
+    folder: Path,
+    *,
+    call: Callable[[nn.Module, Inputs], Any] = call_model,
+) -> OnnxExport:
     """Write ``model.onnx`` and compare it with the model at batch sizes 1, 3 and 64.
 
     Weights are written in their floating type, zeros and all: neither sparse nor packed.
@@ -54,6 +61,9 @@ def export_onnx(model: nn.Module, example: Inputs, folder: Path) -> OnnxExport:
         model: plain, masked, quantised or shared; not changed.
         example: some samples: a tensor, a tuple, or a dict by the names of the model's arguments.
         folder: made if missing.
+        call: what the file computes of the inputs, e.g. ``task.outputs``; a tensor, or several in
+            tuples, lists and mappings. Where a model gives an object of a class of its own, which
+            ONNX can't hold, it takes the tensor out.
 
     Returns:
         The path; or, for a model that can't be traced or gives other outputs (by more than 1e-4,
@@ -70,8 +80,9 @@ def export_onnx(model: nn.Module, example: Inputs, folder: Path) -> OnnxExport:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / FILE
     try:
-        _write(plain, _resized(example, TRACED), file)
-        difference = max(_difference(plain, _resized(example, n), file) for n in BATCH_SIZES)
+        called = _Called(plain, call, example)
+        _write(called, _resized(example, TRACED), file)
+        difference = max(_difference(called, _resized(example, n), file) for n in BATCH_SIZES)
     except Exception as error:
         for written in (file, file.with_name(f"{FILE}.data")):
             written.unlink(missing_ok=True)
@@ -79,30 +90,49 @@ def export_onnx(model: nn.Module, example: Inputs, folder: Path) -> OnnxExport:
     return OnnxExport(file, difference, [])
 
 
-def _write(model: nn.Module, example: Inputs, file: Path) -> None:
-    shapes = _free_axes(example)
+class _Called(nn.Module):
+    """A model whose forward takes the parts of its inputs one by one and gives what is asked for.
+
+    Args:
+        model: that is called.
+        call: the inputs, put together again, to outputs.
+        example: how the inputs are arranged.
+    """
+
+    def __init__(
+        self, model: nn.Module, call: Callable[[nn.Module, Inputs], Any], example: Inputs
+    ) -> None:
+        super().__init__()
+        self.model = model
+
+        def forward(*parts: Tensor) -> Any:
+            if isinstance(example, dict):
+                return call(model, dict(zip(example, parts, strict=True)))
+            return call(model, parts if isinstance(example, tuple) else parts[0])
+
+        # torch.export names inputs, and refuses a forward with *parts.
+        places = [f"part_{i}" for i, _ in enumerate(parts_of(example))]
+        forward.__dict__["__signature__"] = Signature(
+            [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in places]
+        )
+        self.forward = forward
+
+
+def _write(model: _Called, example: Inputs, file: Path) -> None:
+    from torch.export import Dim
+
+    parts = tuple(parts_of(example))
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             model,
-            () if isinstance(example, dict) else tuple(parts_of(example)),
-            kwargs=example if isinstance(example, dict) else None,
-            dynamic_shapes=shapes,
+            parts,
+            dynamic_shapes=tuple({0: Dim("batch")} for _ in parts),
             input_names=_names(example),
             dynamo=True,
             verbose=False,
         )
         assert program is not None
         program.save(str(file))
-
-
-def _free_axes(example: Inputs) -> Any:
-    """The batch axis of every input, arranged as torch.export wants it."""
-    from torch.export import Dim
-
-    free = {0: Dim("batch")}
-    if isinstance(example, dict):
-        return dict.fromkeys(example, free)
-    return tuple(free for _ in parts_of(example))
 
 
 def _names(example: Inputs) -> list[str]:
@@ -112,7 +142,7 @@ def _names(example: Inputs) -> list[str]:
     return ["input"] if len(parts) == 1 else [f"input_{i}" for i in range(len(parts))]
 
 
-def _difference(model: nn.Module, example: Inputs, file: Path) -> float:
+def _difference(model: _Called, example: Inputs, file: Path) -> float:
     from onnxruntime import InferenceSession, SessionOptions
 
     options = SessionOptions()
@@ -128,7 +158,7 @@ def _difference(model: nn.Module, example: Inputs, file: Path) -> float:
     if fixed:
         raise ValueError(f"the model fixes the batch size when it is traced: {', '.join(fixed)}")
     with torch.no_grad():
-        expected = list(tensors_in(call_model(model, example)))
+        expected = list(tensors_in(model(*parts_of(example))))
     got = [torch.as_tensor(array) for array in session.run(None, feed)]
     size = len(parts_of(example)[0])
     if [tuple(t.shape) for t in expected] != [tuple(t.shape) for t in got]:

@@ -1,6 +1,7 @@
 """All weights of a model on grids: which ones, and rounding them to the nearest level."""
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 
@@ -10,7 +11,10 @@ from overparam.compress.quantisation_grid import Grid
 from overparam.compress.quantised_weight import quantise_weight
 from overparam.compress.registry import LeftAlone
 from overparam.compress.single_names import treatable_slots
-from overparam.compress.weights import WeightSlot
+from overparam.compress.weights import COMPRESSIBLE, WeightSlot
+
+INNER = (nn.MultiheadAttention, nn.RNNBase, nn.modules.conv._ConvTransposeNd)
+"""Layers whose own weights are rounded to the nearest levels by every quantiser."""
 
 
 def round_to_nearest(model: nn.Module, grid_of: Callable[[Tensor], Grid]) -> nn.Module:
@@ -32,36 +36,81 @@ def round_to_nearest(model: nn.Module, grid_of: Callable[[Tensor], Grid]) -> nn.
         weight = slot_weight(rounded, slot)
         grid = named(slot.name, grid_of, weight)
         store_integers(rounded, slot, grid.codes(weight), grid)
+    round_inner(rounded, grid_of)
     return rounded
 
 
+def round_inner(model: nn.Module, grid_of: Callable[[Tensor], Grid]) -> list[str]:
+    """Round the :func:`inner_weights` of a model to the nearest levels, in place; their names."""
+    names = inner_weights(model)
+    for path in names:
+        place, _, name = path.rpartition(".")
+        layer = model.get_submodule(place)
+        weight = layer._parameters[name]
+        assert weight is not None
+        grid = named(path, grid_of, weight.detach())
+        codes = grid.codes(weight)
+        quantise_weight(layer, codes, grid.scale, grid.zero, grid.bits, grid.group, name=name)
+    return names
+
+
+def inner_weights(model: nn.Module) -> list[str]:
+    """Names of the weights of layers whose inputs can't be caught, or are of another form.
+
+    Those of attention's input projections, of recurrent layers, and of transposed convolutions
+    (whose first axis, which has the scales, is that of the input channels). Trainable ones that no
+    other layer uses.
+    """
+    uses = Counter(id(p) for layer in model.modules() for p in layer._parameters.values())
+    return [
+        f"{path}.{name}" if path else name
+        for path, layer in model.named_modules()
+        if isinstance(layer, INNER)
+        for name, weight in layer.named_parameters(recurse=False)
+        if "weight" in name
+        and weight.ndim > 1
+        and weight.requires_grad
+        and weight.is_floating_point()
+        and uses[id(weight)] == 1
+    ]
+
+
 def quantisable_weights(model: nn.Module) -> list[WeightSlot]:
-    """The weights that quantisers treat, as :func:`compressible_weights` names them.
+    """The weights that quantisers treat one by one, as :func:`compressible_weights` names them.
 
     Raises:
-        CannotTreat: there is none, or one can't be told apart from others; with the reason.
+        CannotTreat: there is none, nor any of :func:`inner_weights`, or one can't be told apart
+            from others; with the reason.
 
     Warns:
-        LeftAlone: other parameters with two or more axes, which stay float: those of attention's
-            joint input projection, recurrent and transposed layers, bare parameters, frozen ones.
+        LeftAlone: other parameters with two or more axes, which stay float: bare ones, frozen ones,
+            those of layers that are none of torch's.
     """
-    slots = treatable_slots(model)
-    treated = {alias for slot in slots for alias in slot.aliases}
+    inner = inner_weights(model)
+    alone = not any(isinstance(layer, COMPRESSIBLE) for layer in model.modules())
+    slots = [] if inner and alone else treatable_slots(model)
+    treated = {alias for slot in slots for alias in slot.aliases} | set(inner)
     left = [
         name
         for name, parameter in model.named_parameters()
         if parameter.ndim > 1 and name not in treated
     ]
     if left:
-        left_alone(
-            left, "only trainable weights of Linear, Conv1d/2d/3d, Embedding layers are quantised"
-        )
+        left_alone(left, "only trainable weights of torch's own layers are quantised")
     return slots
 
 
 def left_alone(names: Iterable[str], reason: str) -> None:
     """Warn with :class:`LeftAlone` that the named weights or layers stay float."""
     warnings.warn(f"{', '.join(names)}: {reason}; left float", LeftAlone, stacklevel=3)
+
+
+def tell_nearest(names: Iterable[str]) -> None:
+    """Warn with :class:`LeftAlone` of weights that a learning quantiser only rounds."""
+    told = ", ".join(names)
+    if told:
+        text = f"{told}: rounded to the nearest level; learned are those of Linear, Conv1d/2d/3d"
+        warnings.warn(text, LeftAlone, stacklevel=3)
 
 
 def slot_weight(model: nn.Module, slot: WeightSlot) -> Tensor:

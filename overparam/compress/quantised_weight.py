@@ -1,7 +1,9 @@
 """A weight stored as small integers inside the layer that uses it."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +13,15 @@ from overparam.compress.packing import check_bits
 
 
 class QuantisedWeight:
-    """Mixin of a layer whose weight reads as ``(codes - zero) * scale``.
+    """Mixin of a layer whose weights read as ``(codes - zero) * scale``.
 
-    There is no parameter ``weight`` any more: the integers are the only copy. They follow
-    ``deepcopy``, ``state_dict`` and ``to``, and no hook is involved.
+    There is no such parameter any more: the integers are the only copy. They follow ``deepcopy``,
+    ``state_dict`` and ``to``, and no hook is involved. Most layers have one weight, ``weight``; of
+    a recurrent one, or of attention's joint projection, the buffers of each are called after it:
+    ``in_proj_weight_codes``, ...
 
     Attributes:
+        quantised: names of the weights that are stored as integers.
         weight_codes: uint8 in 0..2^bits - 1, of the weight's shape.
         weight_scale: of the weight's floating type. A weight seen as (O, K) has one per tensor:
             (), one per output channel: (O,), or one per ``group`` neighbouring columns:
@@ -26,16 +31,19 @@ class QuantisedWeight:
         group: columns per scale, or ``None``.
     """
 
-    weight_codes: Tensor
-    weight_scale: Tensor
-    weight_zero: Tensor
+    quantised: tuple[str, ...]
     bits: int
     group: int | None
 
-    @property
-    def weight(self) -> Tensor:
-        """The dequantised weight; it takes no gradient."""
-        return dequantise_codes(self.weight_codes, self.weight_scale, self.weight_zero, self.group)
+    def integers(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes, scale and zero of one weight."""
+        buffers: dict[str, Tensor] = self._buffers  # type: ignore[attr-defined]
+        codes, scale, zero = (buffers[part] for part in _buffers(name))
+        return codes, scale, zero
+
+    def value(self, name: str) -> Tensor:
+        """One weight, dequantised; it takes no gradient."""
+        return dequantise_codes(*self.integers(name), self.group)
 
 
 def quantise_weight(
@@ -45,36 +53,49 @@ def quantise_weight(
     zero: Tensor,
     bits: int,
     group: int | None = None,
+    *,
+    name: str = "weight",
 ) -> None:
-    """Replace the weight of ``layer`` by integers, in place.
+    """Replace a weight of ``layer`` by integers, in place.
 
     The tensors are kept as they are, so tied layers can share them. A mask that the layer carries
     is folded into the codes: a masked entry gets the code of zero.
 
     Args:
-        layer: a layer with a parameter ``weight`` of shape (O, ...), plain or masked.
+        layer: a layer with a parameter ``name`` of shape (O, ...), plain or masked.
         codes: uint8 in 0..2^bits - 1, of the weight's shape.
         scale: positive, of the weight's dtype; (), (O,) or, with ``group``, (O, ceil(K / group)).
         zero: uint8 in 0..2^bits - 1, of the scale's shape.
         bits: 2..8.
         group: columns of the weight seen as (O, K) that share a scale.
+        name: of the weight. Several of one layer have the same ``bits`` and ``group``.
 
     Raises:
-        ValueError: a shape, dtype or value that does not fit; ``layer`` has no weight of its own.
+        ValueError: a shape, dtype or value that does not fit; ``layer`` has no such weight of its
+            own, or another one with other bits.
     """
-    weight = layer._parameters.get("weight")
+    weight = layer._parameters.get(name)
     if weight is None:
-        raise ValueError(f"{type(layer).__name__} has no parameter 'weight' to quantise")
+        raise ValueError(f"{type(layer).__name__} has no parameter {name!r} to quantise")
+    if isinstance(layer, QuantisedWeight) and (layer.bits, layer.group) != (bits, group):
+        raise ValueError(
+            f"{name} gets {bits} bits in groups of {group}; the layer has {layer.bits} in groups "
+            f"of {layer.group}, allowed: the same"
+        )
     _check(weight, codes, scale, zero, bits, group)
     if isinstance(layer, MaskedWeight):
         codes = _folded(codes, zero, group, layer.weight_mask)
         unmask_weight(layer)
-    del layer._parameters["weight"]
-    layer.register_buffer("weight_codes", codes)
-    layer.register_buffer("weight_scale", scale)
-    layer.register_buffer("weight_zero", zero)
+    kind: type[nn.Module] = type(layer)
+    names: tuple[str, ...] = (name,)
+    if isinstance(layer, QuantisedWeight):
+        kind, names = type(layer).__bases__[1], (*layer.quantised, name)
+    del layer._parameters[name]
+    for place, tensor in zip(_buffers(name), (codes, scale, zero), strict=True):
+        layer.register_buffer(place, tensor)
     layer.__dict__.update(bits=bits, group=group)
-    layer.__class__ = _quantised_class(type(layer))  # type: ignore[arg-type]
+    layer.__dict__.pop("_flat_weights", None)
+    layer.__class__ = _quantised_class(kind, names)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -85,12 +106,18 @@ def dequantise(model: nn.Module) -> nn.Module:
     parameters stay as they are; ``materialise`` writes those out.
     """
     plain = deepcopy(model)
-    quantised = [layer for layer in plain.modules() if isinstance(layer, QuantisedWeight)]
-    # By identity, while ``quantised`` still holds the integers: ids are not reused.
-    written = {id(layer.weight_codes): nn.Parameter(layer.weight) for layer in quantised}
-    parameters = [written[id(layer.weight_codes)] for layer in quantised]
-    for layer, parameter in zip(quantised, parameters, strict=True):
-        _plain_weight(layer, parameter)
+    layers = [layer for layer in plain.modules() if isinstance(layer, QuantisedWeight)]
+    # By identity, while the layers still hold the integers: ids are not reused.
+    written: dict[int, nn.Parameter] = {}
+    for layer in layers:
+        for name in layer.quantised:
+            codes = layer.integers(name)[0]
+            written.setdefault(id(codes), nn.Parameter(layer.value(name)))
+    parameters = [
+        {name: written[id(layer.integers(name)[0])] for name in layer.quantised} for layer in layers
+    ]
+    for layer, own in zip(layers, parameters, strict=True):
+        _plain_weights(layer, own)
     return plain
 
 
@@ -124,11 +151,20 @@ def per_entry(values: Tensor, shape: torch.Size, group: int | None) -> Tensor:
     return values.repeat_interleave(group, dim=1)[:, :columns].reshape(shape)
 
 
-def _plain_weight(layer: nn.Module, parameter: nn.Parameter) -> None:
-    for name in ("weight_codes", "weight_scale", "weight_zero", "bits", "group"):
-        delattr(layer, name)
+def _plain_weights(layer: nn.Module, parameters: Mapping[str, nn.Parameter]) -> None:
+    for name in parameters:
+        for place in _buffers(name):
+            delattr(layer, place)
+    del layer.__dict__["bits"], layer.__dict__["group"]
     layer.__class__ = type(layer).__bases__[1]
-    layer.register_parameter("weight", parameter)
+    for name, parameter in parameters.items():
+        layer.register_parameter(name, parameter)
+    if isinstance(layer, nn.RNNBase):
+        layer._init_flat_weights()
+
+
+def _buffers(name: str) -> tuple[str, str, str]:
+    return f"{name}_codes", f"{name}_scale", f"{name}_zero"
 
 
 def _check(
@@ -168,5 +204,25 @@ def _folded(codes: Tensor, zero: Tensor, group: int | None, mask: Tensor) -> Ten
 
 
 @cache
-def _quantised_class(layer_class: type[nn.Module]) -> type[nn.Module]:
-    return type(f"Quantised{layer_class.__name__}", (QuantisedWeight, layer_class), {})
+def _quantised_class(layer_class: type[nn.Module], names: tuple[str, ...]) -> type[nn.Module]:
+    members: dict[str, Any] = {name: _reading(name) for name in names}
+    if issubclass(layer_class, nn.RNNBase):
+        members["_flat_weights"] = property(_flat_weights, _keep_none)
+    kind = f"Quantised{layer_class.__name__}"
+    return type(kind, (QuantisedWeight, layer_class), {"quantised": names, **members})
+
+
+def _reading(name: str) -> property:
+    def read(layer: QuantisedWeight) -> Tensor:
+        return layer.value(name)
+
+    return property(read, doc="The dequantised weight; it takes no gradient.")
+
+
+def _flat_weights(layer: nn.RNNBase) -> list[Tensor]:
+    # A recurrent layer computes with a list of its weights that it has beside the attributes.
+    return [getattr(layer, name) for name in layer._flat_weights_names]
+
+
+def _keep_none(layer: nn.RNNBase, weights: list[Tensor]) -> None:
+    """The layer makes its list anew when its tensors move; there is nothing to keep."""

@@ -10,7 +10,7 @@ named ``+path/to/file.py:function``. All three are marked by :func:`compressor` 
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from overparam.compress.weights import compressible_weights
-from overparam.study.loading import load_object
+from overparam.compress.weights import COMPRESSIBLE, compressible_weights
+from overparam.study.loading import load_own
 
 GROUP = "overparam.compressors"
 HANDED_IN = ("ratio", "bits", "data", "task", "seed", "recipe", "initial")
@@ -134,7 +134,7 @@ def load_method(name: str) -> Method:
         ValueError: there is no such method, or what the name leads to is no compressor.
         ImportError: the module or file does not import.
     """
-    found = load_object(method_place(name))
+    found = load_own(method_place(name))
     method = getattr(found, "compressor", None)
     if not isinstance(method, Method):
         raise ValueError(f"{name!r} is not marked by @compressor (overparam.compress.compressor)")
@@ -171,11 +171,35 @@ def kept_weights(model: nn.Module, ratio: float) -> int:
     """
     budget = parameter_budget(model, ratio)
     total = sum(parameter.numel() for parameter in model.parameters())
-    weights = sum(slot.size for slot in compressible_weights(model))
+    slots = compressible_weights(model)
+    weights = sum(slot.size for slot in slots)
     kept = budget - (total - weights)
     if kept < 1:
+        others = untouched_layers(model, {layer for slot in slots for layer in slot.layers})
         raise CannotTreat(
             f"ratio {ratio:g} leaves {total / ratio:.0f} of {total} parameters, but "
-            f"{total - weights} (biases, norms, frozen ones) can't be pruned"
+            f"{total - weights} can't be pruned: {', '.join([*others, 'biases, norms'])}"
         )
     return kept
+
+
+def untouched_layers(model: nn.Module, treated: Iterable[str] = ()) -> list[str]:
+    """Layers of torch and bare parameters that hold a matrix or a kernel, besides those treated.
+
+    Example:
+        >>> untouched_layers(nn.Sequential(nn.GRU(2, 3), nn.Linear(3, 1).requires_grad_(False)))
+        ['0 (GRU)', '1 (frozen Linear)']
+    """
+    known, found = set(treated), list[str]()
+    for path, module in model.named_modules():
+        own = [name for name, p in module.named_parameters(recurse=False) if p.ndim > 1]
+        if not own or path in known:
+            continue
+        kind = type(module)
+        if not kind.__module__.startswith("torch.nn."):
+            found += [f"{path}.{name}" if path else name for name in own]
+            continue
+        trained = any(p.requires_grad for p in module.parameters(recurse=False) if p.ndim > 1)
+        frozen = isinstance(module, COMPRESSIBLE) and not trained
+        found.append(f"{path or 'the model'} ({'frozen ' if frozen else ''}{kind.__name__})")
+    return found

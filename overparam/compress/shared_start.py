@@ -7,17 +7,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from overparam.compress.equal_memory import SHARING
 from overparam.compress.mask_model import treatable_weights
 from overparam.compress.registry import CannotTreat, LeftAlone, parameter_budget
 from overparam.compress.shared_model import SharedModel
 from overparam.compress.sharing import share_parameters
+from overparam.compress.sharing_methods import SHARING, roast_tile
 from overparam.compress.single_names import single_names
 from overparam.compress.warm_start import warm_start
 from overparam.compress.weights import WeightSlot
-
-TILE = 32
-"""Side of ROAST's tiles, halved until one fits in the memory."""
 
 
 def share_trained(model: nn.Module, method: str, *, ratio: float, seed: int) -> SharedModel:
@@ -55,7 +52,7 @@ def share_trained(model: nn.Module, method: str, *, ratio: float, seed: int) -> 
         )
     options: dict[str, Any] = dict(SHARING[method])
     if options["mapping"] == "roast":
-        options["tile"] = _tile(memory)
+        options["tile"] = roast_tile(memory)
     skip = [alias for slot in slots if slot.name in left for alias in slot.aliases]
     # Half a weight more, so that the compression's rounding leaves the memory as it is.
     names = single_names(model)
@@ -83,10 +80,3 @@ def _unshareable(model: nn.Module, slots: list[WeightSlot]) -> Iterator[tuple[st
             yield slot.name, "its embedding renormalises rows or has sparse gradients"
         elif weight.numel() < 2 or not float(weight.double().std()) > 0:
             yield slot.name, "its entries are all alike"
-
-
-def _tile(memory: int) -> int:
-    tile = TILE
-    while tile > 1 and tile**2 > memory:
-        tile //= 2
-    return tile

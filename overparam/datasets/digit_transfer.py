@@ -20,6 +20,7 @@ Images = NDArray[np.float32]
 SOURCE_IMAGES = 900
 TRAIN_IMAGES = 200
 VALIDATION_IMAGES = 200
+TEST_IMAGES = 497
 
 # Fixed, since a target task is one task whatever the seed: only which digits it sees may vary.
 ROW_GAINS = np.array([0.3, 1.6, 0.5, 2.0, 0.2, 1.2, 0.4, 1.8], dtype=np.float32)
@@ -41,6 +42,11 @@ class SourceTask:
     train: Labelled
     test: Labelled
 
+    @property
+    def parts(self) -> dict[str, Labelled]:
+        """The samples by part, as :func:`~overparam.datasets.samples_table` takes them."""
+        return {"train": self.train, "test": self.test}
+
 
 @dataclass(frozen=True)
 class TransferTask:
@@ -60,6 +66,11 @@ class TransferTask:
     val: Labelled
     test: Labelled
 
+    @property
+    def parts(self) -> dict[str, Labelled]:
+        """The samples by part, as :func:`~overparam.datasets.samples_table` takes them."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
 
 def dihedral(x: NDArray[np.floating]) -> NDArray[np.floating]:
     """All eight rotations and reflections of square images: (N, C, S, S) to (8, N, C, S, S).
@@ -70,22 +81,28 @@ def dihedral(x: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.stack([np.rot90(y, k, axes=(-2, -1)) for y in (x, flipped) for k in range(4)])
 
 
-def digit_source(seed: int) -> SourceTask:
+def digit_source(seed: int, file: Path | None = None) -> SourceTask:
     """Source task: tell digit and orientation, for 900 digits that no target task of this seed has.
 
     Some classes look alike (a zero and its rotation), so accuracy on unseen digits stays below 1.
 
+    Args:
+        seed: non-negative integer.
+        file: of the digits, as :func:`~overparam.datasets.digits` takes it.
+
     Raises:
         ValueError: a negative seed.
     """
-    x, y, parts = _images(seed)
+    x, y, parts = _images(seed, file)
     return SourceTask(
         train=_orientations(x[parts[0]], y[parts[0]]),
         test=_orientations(*(np.concatenate([a[p] for p in parts[1:]]) for a in (x, y))),
     )
 
 
-def digit_target(name: str, *, n_train: int = TRAIN_IMAGES, seed: int) -> TransferTask:
+def digit_target(
+    name: str, *, n_train: int = TRAIN_IMAGES, seed: int, file: Path | None = None
+) -> TransferTask:
     """One target task, on digits that the source task of the same seed has not seen.
 
     - `inverted`: `1 - x`;
@@ -102,6 +119,7 @@ def digit_target(name: str, *, n_train: int = TRAIN_IMAGES, seed: int) -> Transf
         name: one of `TARGETS`.
         n_train: training images, 10 to 200, class shares kept.
         seed: non-negative integer.
+        file: of the digits, as :func:`~overparam.datasets.digits` takes it.
 
     Raises:
         ValueError: an unknown name, `n_train` out of range, or a negative seed.
@@ -109,7 +127,7 @@ def digit_target(name: str, *, n_train: int = TRAIN_IMAGES, seed: int) -> Transf
     if name not in TARGETS:
         raise ValueError(f"name={name!r}; allowed: {', '.join(TARGETS)}")
     _check_n_train(n_train)
-    x, y, (_, train, val, test) = _images(seed)
+    x, y, (_, train, val, test) = _images(seed, file)
     # Changed before the split, so that a noisy image is the same whatever n_train is.
     x = TARGETS[name](x, Generator(Philox(key=seed))).astype(np.float32)
     if name == "parity":
@@ -138,8 +156,7 @@ def signal_target(*, n_train: int = TRAIN_IMAGES, seed: int) -> TransferTask:
         ValueError: `n_train` out of range, or a negative seed.
     """
     _check_n_train(n_train)
-    rest = len(digits().y) - SOURCE_IMAGES - TRAIN_IMAGES
-    data = mnist1d(TRAIN_IMAGES, rest, length=64, seed=seed)
+    data = mnist1d(TRAIN_IMAGES, VALIDATION_IMAGES + TEST_IMAGES, length=64, seed=seed)
     x_train, x_rest = (x.reshape(-1, 1, 8, 8) for x in (data.x_train, data.x_test))
     return TransferTask(
         name="mnist1d",
@@ -150,7 +167,14 @@ def signal_target(*, n_train: int = TRAIN_IMAGES, seed: int) -> TransferTask:
     )
 
 
-def own_target(path: str | Path, *, n_train: int, n_val: int, seed: int) -> TransferTask:
+def own_target(
+    path: str | Path,
+    *,
+    n_train: int,
+    n_val: int,
+    seed: int,
+    shape: tuple[int, int, int] | None = None,
+) -> TransferTask:
     """Read the user's own target task, images `x` (N, C, H, W) and classes `y` (N,).
 
     Classes are numbered from 0 in sorted order; the split keeps their shares.
@@ -160,14 +184,18 @@ def own_target(path: str | Path, *, n_train: int, n_val: int, seed: int) -> Tran
         n_train: training images.
         n_val: validation images; the rest is the test set.
         seed: non-negative integer, of the split.
+        shape: (C, H, W) of the images that the network to adapt takes, if that is settled.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: what `read_labelled` refuses, x without four axes, or too few images.
+        ValueError: what `read_labelled` refuses, x without four axes, images of another shape, or
+            too few.
     """
     data = read_labelled(path)
     if data.x.ndim != 4:
         raise ValueError(f"{path}: x has shape {data.x.shape}; expected images (N, C, H, W)")
+    if shape is not None and data.x.shape[1:] != shape:
+        raise ValueError(f"{path}: images are {data.x.shape[1:]}; the network takes {shape}")
     known, y = np.unique(data.y, return_inverse=True)
     parts = stratified_split(y, (n_train, n_val, -1), seed)
     train, val, test = (
@@ -182,8 +210,10 @@ def _check_n_train(n_train: int) -> None:
         raise ValueError(f"n_train={n_train}; allowed 10..{TRAIN_IMAGES}")
 
 
-def _images(seed: int) -> tuple[Images, NDArray[np.int64], tuple[NDArray[np.int64], ...]]:
-    data = digits()
+def _images(
+    seed: int, file: Path | None
+) -> tuple[Images, NDArray[np.int64], tuple[NDArray[np.int64], ...]]:
+    data = digits(file)
     parts = stratified_split(data.y, (SOURCE_IMAGES, TRAIN_IMAGES, VALIDATION_IMAGES, -1), seed)
     return (data.x / 16).reshape(-1, 1, 8, 8).astype(np.float32), data.y, parts
 

@@ -5,66 +5,111 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-from overparam.datasets.containers import Split
+from overparam.datasets.containers import Labelled, Split
 from overparam.store import Tables, tensor_column
 
-PARTS = ("train", "test")
+
+def samples_table(parts: Mapping[int, Mapping[str, Labelled]]) -> pa.Table:
+    """Samples of several seeds, each in parts such as train, val and test, in one table.
+
+    Args:
+        parts: seed -> part -> its samples; x alike in shape and type throughout.
+
+    Returns:
+        Columns seed, part, x (a tensor column) and y, seed after seed, part after part.
+
+    Raises:
+        ValueError: no part at all.
+
+    Example:
+        >>> found = Labelled(np.zeros((3, 2), np.float32), np.array([0, 1, 0]))
+        >>> samples_table({7: {"train": found, "test": found}}).column_names
+        ['seed', 'part', 'x', 'y']
+    """
+    tables = [
+        pa.table(
+            {
+                "seed": pa.repeat(pa.scalar(seed, pa.int64()), len(part.y)),
+                "part": pa.repeat(pa.scalar(name), len(part.y)),
+                "x": tensor_column(part.x),
+                "y": pa.array(part.y),
+            }
+        )
+        for seed, by_name in parts.items()
+        for name, part in by_name.items()
+    ]
+    if not tables:
+        raise ValueError("parts holds no samples; give at least one seed with one part")
+    return pa.concat_tables(tables)
+
+
+def parts_tables(
+    parts: Mapping[int, Mapping[str, Labelled]],
+) -> dict[str, pa.Table | pd.DataFrame]:
+    """Samples of several seeds, and where they come from, as two tables.
+
+    Returns:
+        ``samples``: as :func:`samples_table` has them.
+        ``sources``: seed, and for each entry of ``meta`` its field and value; the parts of a seed
+        have one source, and the first one names it.
+
+    Raises:
+        ValueError: no part at all.
+
+    Example:
+        >>> found = Labelled(np.zeros((3, 2)), np.array([0, 1, 0]), {"source": "drawn"})
+        >>> parts_tables({7: {"train": found, "test": found}})["sources"].to_dict("records")
+        [{'seed': 7, 'field': 'source', 'value': 'drawn'}]
+    """
+    samples = samples_table(parts)
+    rows = [
+        (seed, name, value)
+        for seed, by_name in parts.items()
+        for part in list(by_name.values())[:1]
+        for name, value in part.meta.items()
+    ]
+    sources = pd.DataFrame(rows, columns=["seed", "field", "value"])
+    return {
+        "samples": samples,
+        "sources": sources.astype({"seed": "int64", "field": "str", "value": "str"}),
+    }
 
 
 def split_tables(splits: Mapping[int, Split]) -> dict[str, pa.Table | pd.DataFrame]:
-    """The splits of several seeds as two tables.
-
-    Returns:
-        ``samples``: seed, part (train or test), x (a tensor column), y, seed after seed.
-        ``sources``: seed, and for each entry of ``Split.meta`` its field and value.
+    """:func:`parts_tables` of splits, with the parts train and test.
 
     Example:
         >>> x, y = np.zeros((3, 2)), np.array([0, 1, 0])
         >>> split_tables({7: Split(x[:2], y[:2], x[2:], y[2:])})["samples"].column_names
         ['seed', 'part', 'x', 'y']
     """
-    tables = []
-    for seed, split in splits.items():
-        parts = zip(
-            PARTS, (split.x_train, split.x_test), (split.y_train, split.y_test), strict=True
-        )
-        for part, x, y in parts:
-            tables.append(
-                pa.table(
-                    {
-                        "seed": pa.repeat(pa.scalar(seed, pa.int64()), len(y)),
-                        "part": pa.repeat(pa.scalar(part), len(y)),
-                        "x": tensor_column(x),
-                        "y": pa.array(y),
-                    }
-                )
-            )
-    sources = pd.DataFrame(
-        [
-            (seed, name, value)
+    return parts_tables(
+        {
+            seed: {
+                "train": Labelled(split.x_train, split.y_train, split.meta),
+                "test": Labelled(split.x_test, split.y_test, split.meta),
+            }
             for seed, split in splits.items()
-            for name, value in split.meta.items()
-        ],
-        columns=["seed", "field", "value"],
-    ).astype({"seed": "int64", "field": "str", "value": "str"})
-    return {"samples": pa.concat_tables(tables), "sources": sources}
+        }
+    )
 
 
 def member_samples(
     tables: Tables, seeds: Sequence[int], part: str, *, name: str = "samples"
-) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+) -> tuple[Tensor, Tensor]:
     """One part of the splits of several seeds, stacked for an ensemble.
 
     Args:
-        tables: what :func:`split_tables` made, of these seeds at least.
+        tables: with a table of :func:`samples_table`, of these seeds at least.
         seeds: the members' seeds, in the order wanted.
-        part: ``train`` or ``test``.
+        part: ``train``, ``test`` or what other parts there are.
         name: of the table.
 
     Returns:
-        x (E, N, ...) and y (E, N).
+        x (E, N, ...) float32 and y (E, N) int64.
 
     Raises:
         ValueError: a seed has no such part, or another number of samples than the first.
@@ -77,4 +122,6 @@ def member_samples(
         raise ValueError(
             f"samples of part {part!r} by seed: {sizes}; they must be as many, and some"
         )
-    return np.stack([x[r] for r in rows]), np.stack([y[r] for r in rows])
+    stacked = np.stack([x[r] for r in rows]), np.stack([y[r] for r in rows])
+    inputs, labels = (torch.from_numpy(array) for array in stacked)
+    return inputs.float(), labels.long()

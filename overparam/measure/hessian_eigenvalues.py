@@ -11,13 +11,17 @@ import numpy as np
 import torch
 from numpy.random import Generator, Philox
 from numpy.typing import NDArray
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.func import functional_call
 
 ModelLoss = Callable[[Tensor, Tensor], Tensor]
 Data = tuple[Tensor, Tensor]
 LARGEST_DENSE = 5000
+
+
+class NotFiniteError(ValueError):
+    """A loss, its gradient or a Hessian product overflowed: the weights have diverged."""
 
 
 class HutchinsonTrace(NamedTuple):
@@ -41,8 +45,9 @@ class HessianProducts:
         subset: at most so many samples, the first ones.
 
     Raises:
-        ValueError: no samples, sizes that differ, nothing to differentiate, or a loss that is not
-            a finite scalar.
+        ValueError: no samples, sizes that differ, nothing to differentiate, a loss that is not a
+            scalar.
+        NotFiniteError: the loss or, when called, a product is not finite.
     """
 
     def __init__(
@@ -72,7 +77,10 @@ class HessianProducts:
         out = torch.autograd.grad(
             self._gradient, self._parameters, v, retain_graph=True, materialize_grads=True
         )
-        return torch.cat([g.reshape(-1) for g in out]).double().cpu().numpy()
+        product = torch.cat([g.reshape(-1) for g in out]).double().cpu().numpy()
+        if not np.isfinite(product).all():
+            raise NotFiniteError("the loss's derivatives are not finite at these weights")
+        return product
 
 
 def hessian_top_eigenvalues(
@@ -147,6 +155,12 @@ def hessian_top_eigenvalues(
             f"Lanczos did not converge in {products.products} products (max_products="
             f"{max_products}, tolerance={tolerance}); raise one of them"
         ) from error
+    except ArpackError:
+        # A loss that is linear around the weights, as where each unit is saturated, has a Hessian
+        # of zeros, from which ARPACK cannot start.
+        if products(start).any():
+            raise
+        return np.zeros(k)
     return np.sort(found)[::-1].copy()
 
 
@@ -196,7 +210,8 @@ def evaluated(
     """The loss in eval mode with other parameters; the model itself is left as it was.
 
     Raises:
-        ValueError: the loss is not a finite scalar.
+        ValueError: the loss is not a scalar.
+        NotFiniteError: it is not finite.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -206,5 +221,6 @@ def evaluated(
         for module, mode in modes:
             module.training = mode
     if value.ndim or not bool(value.isfinite()):
-        raise ValueError(f"loss gave {value.detach()}; allowed: a finite scalar")
+        refusal = ValueError if value.ndim else NotFiniteError
+        raise refusal(f"loss gave {value.detach()}; allowed: a finite scalar")
     return value

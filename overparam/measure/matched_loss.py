@@ -60,6 +60,7 @@ def matched_loss_report(
     *,
     levels: int = 5,
     by: Sequence[str] = ("method", "seed"),
+    within: str | None = None,
     loss: str = "train_loss",
     sharpness: str = "lambda_max",
 ) -> pd.DataFrame:
@@ -74,27 +75,43 @@ def matched_loss_report(
         baseline: value of the first column of ``by``.
         levels: number of loss levels, at least 1.
         by: the method's column, then those that pair trainings.
+        within: a column, e.g. the task: its values are reported each by itself.
         loss, sharpness: names of columns.
 
     Returns:
         A row per training and level: the ``by`` columns, ``loss_level``, ``sharpness``, ``ratio``
-        to the baseline's. A method whose losses do not overlap the baseline's has no rows.
+        to the baseline's, and ``within``. A method whose losses do not overlap the baseline's has
+        no rows, nor has a value of ``within`` for which the baseline was not run.
 
     Raises:
-        ValueError: levels < 1, a missing column, or no training of the baseline.
+        ValueError: levels < 1, a missing column, or (without ``within``) no training of the
+            baseline.
     """
     columns = list(by)
-    missing = [name for name in (*columns, loss, sharpness) if name not in path]
+    needed = [*columns, loss, sharpness, *([] if within is None else [within])]
+    missing = [name for name in needed if name not in path]
     if missing or levels < 1:
         raise ValueError(f"path lacks {missing}, levels={levels}; allowed: levels >= 1")
+    if within is None:
+        return _report(path, baseline, levels, columns, loss, sharpness)
+    reports = [
+        _report(part, baseline, levels, columns, loss, sharpness).assign(**{within: name})
+        for name, part in path.groupby(within)
+        if (part[columns[0]] == baseline).any()
+    ]
+    empty = _empty(path, [*columns, within])
+    return pd.concat([r for r in reports if len(r)] or [empty], ignore_index=True)
+
+
+def _report(
+    path: pd.DataFrame, baseline: str, levels: int, columns: list[str], loss: str, sharpness: str
+) -> pd.DataFrame:
     methods = path[columns[0]].unique()
     if baseline not in methods:
         raise ValueError(f"baseline={baseline!r}; allowed: {', '.join(map(str, methods))}")
     usable = path[np.isfinite(path[sharpness]) & (path[sharpness] > 0)]
     ends = usable.groupby(columns)[loss].agg(["min", "max"])
-    # (An empty report has the columns' types as well.)
-    numbers = dict.fromkeys(("loss_level", "sharpness", "ratio"), np.empty(0))
-    parts = [path.loc[path.index[:0], columns].assign(**numbers)]
+    parts = []
     for method in methods:
         shared = ends[ends.index.get_level_values(0).isin([method, baseline])]
         low, high = shared["min"].max(), shared["max"].min()
@@ -114,4 +131,10 @@ def matched_loss_report(
             ratio = values / reference.get(names, np.nan)
             row |= {"loss_level": grid, "sharpness": values, "ratio": ratio}
             parts.append(pd.DataFrame(row))
-    return pd.concat(parts[1:] or parts, ignore_index=True)
+    return pd.concat(parts or [_empty(path, columns)], ignore_index=True)
+
+
+def _empty(path: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """No rows, but columns of the types that they have otherwise."""
+    numbers = dict.fromkeys(("loss_level", "sharpness", "ratio"), np.empty(0))
+    return path.loc[path.index[:0], columns].assign(**numbers)

@@ -1,12 +1,13 @@
 """Networks that several studies share."""
 
-from overparam.models.convnet import SmallConvNet
+from overparam.models.convnet import SmallConvNet, image_shape
 from overparam.models.count import count_parameters
 from overparam.models.feed_forward import FeedForward
 from overparam.models.group_sums import GroupSums
 from overparam.models.mlp import MLP
+from overparam.models.named import NETWORK_NAMES, named_network
 from overparam.models.residual_mlp import ResidualMLP
-from overparam.models.seeded import seeded, with_weights
+from overparam.models.seeded import seeded, stored_members, with_weights
 from overparam.models.tiny_convnext import TinyConvNeXt
 from overparam.models.tiny_mixer import TinyMixer
 from overparam.models.tiny_vit import TinyViT
@@ -15,6 +16,7 @@ from overparam.models.vgg import VGGSmall
 
 __all__ = [
     "MLP",
+    "NETWORK_NAMES",
     "FeedForward",
     "GroupSums",
     "ResidualMLP",
@@ -24,8 +26,11 @@ __all__ = [
     "TinyViT",
     "VGGSmall",
     "count_parameters",
+    "image_shape",
     "load_weights",
+    "named_network",
     "read_state_dict",
     "seeded",
+    "stored_members",
     "with_weights",
 ]

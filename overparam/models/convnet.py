@@ -59,6 +59,20 @@ class SmallConvNet(nn.Module):
         return out
 
 
+def image_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """What a convolutional net takes a sample of this shape for, with its channels first.
+
+    (C, H, W) and (C, L) stay; (L,) is a signal of one channel, but for the 64 pixels of a
+    scikit-learn digit, which are an image.
+
+    >>> image_shape((64,)), image_shape((40,)), image_shape((3, 32, 32))
+    ((1, 8, 8), (1, 40), (3, 32, 32))
+    """
+    if tuple(shape) == (64,):
+        return (1, 8, 8)
+    return tuple(shape) if len(shape) > 1 else (1, *shape)
+
+
 def check_input_shape(input_shape: Sequence[int], halvings: int) -> None:
     """Refuse a shape that is not (C, L) or (C, H, W) or vanishes after so many halvings.
 

@@ -1,5 +1,6 @@
 """The user's weights: a safetensors file or a state dict, read without unpickling objects."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -88,11 +89,19 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
+def _why(error: Exception) -> str:
+    """What torch complains of, without its advice to trust the file."""
+    objects = re.search(r"GLOBAL (\S+)", str(error))
+    if objects is not None:
+        return f"it holds a {objects[1]}, an object and no tensor"
+    return str(error).partition("\n")[0].partition(". ")[0]
+
+
 def _from_torch(file: Path) -> dict[str, Tensor]:
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = _why(error)
         raise ValueError(
             f"{file} can't be read with weights_only=True ({reason}); save model.state_dict() alone"
         ) from error

@@ -73,6 +73,11 @@ class AutoKnotsResult:
     space: Space
     bc: BoundaryCondition = "not-a-knot"
 
+    @property
+    def knots_refitted(self) -> int:
+        """Knots of all splines that were fitted, the last one included: the search's own work."""
+        return sum(sweep.knots for sweep in self.history) + len(self.x)
+
 
 @dataclass
 class KnotSearch:

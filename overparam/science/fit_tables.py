@@ -1,4 +1,4 @@
-"""Adaptive splines as tables: one row per fit, one per knot."""
+"""Adaptive splines as tables, one row per fit and one per knot, and read back from them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from overparam.science.autoknots import AutoKnotsResult
+from overparam.store import Tables
 
-__all__ = ["fit_tables"]
+__all__ = ["fit_tables", "read_fits"]
 
 
 def fit_tables(
@@ -52,3 +53,23 @@ def fit_tables(
             sweep_added=np.concatenate([result.sweep_added for result in results]),
         ),
     }
+
+
+def read_fits(tables: Tables) -> pd.DataFrame:
+    """The fits of stored :func:`fit_tables`, of one step or several cells of it.
+
+    Returns:
+        the columns of ``fits``, and in each row the arrays x and sweep_added (n_knots,) of its
+        knots.
+
+    Raises:
+        ValueError: the knots are not as many as the fits say.
+    """
+    fits = tables["fits"]
+    ends = np.cumsum(fits["n_knots"].to_numpy())
+    for name in ("x", "sweep_added"):
+        column = tables.array("knots", name)
+        if len(column) != ends[-1]:
+            raise ValueError(f"knots has {len(column)} rows, fits counts {ends[-1]} knots")
+        fits[name] = pd.Series(np.split(column, ends[:-1]), index=fits.index, dtype=object)
+    return fits

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import quad
 from scipy.interpolate import CubicSpline
 
-__all__ = ["mean_inside", "projected_profile"]
+__all__ = ["mean_inside", "mean_inside_error", "projected_profile"]
 
 # cosh(200) = 4e86: beyond it nothing is left, and powers of r would soon overflow.
 U_MAX = 200.0
@@ -77,6 +77,23 @@ def mean_inside(
     mass = CubicSpline(np.log(radii), radii**2 * density).antiderivative()
     inner = radii[0] ** 2 * innermost / 2
     return np.asarray(2 / where**2 * (inner + mass(np.log(where)) - mass(np.log(radii[0]))))
+
+
+def mean_inside_error(
+    R: NDArray[np.float64],
+    sigma: NDArray[np.float64],
+    mean: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    at: NDArray[np.float64],
+) -> float:
+    """Largest relative error of the mean inside a radius that follows from a table of Sigma.
+
+    Args:
+        R, sigma: the table, as for :func:`mean_inside`.
+        mean: Sigma-bar(<R) in closed form, vectorised.
+        at: (m,) radii; those beyond the table by rounding are taken at its end.
+    """
+    found = mean_inside(R, sigma, float(mean(R[0])), np.clip(at, R[0], R[-1]))
+    return float(np.abs(found / mean(at) - 1).max())
 
 
 def _project(rho: Callable[[float], float], radius: float, epsrel: float) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
@@ -15,7 +17,7 @@ from overparam.science.knot_sampling import (
     check_tolerance,
 )
 
-__all__ = ["ThinnedTable", "thin_table"]
+__all__ = ["ThinnedTable", "needed_rows", "thin_table"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,30 @@ def thin_table(
         if (ratio <= 1).all():
             return ThinnedTable(keep, spline, float(ratio.max()))
         keep[_worst_of_each_bin(ratio, np.flatnonzero(keep))] = True
+
+
+def needed_rows(
+    table: pd.DataFrame, rels: Sequence[float], scale: float = 0.0, n0: int = 6
+) -> pd.DataFrame:
+    """:func:`thin_table` at several tolerances.
+
+    Args:
+        table: columns x, strictly increasing, and y.
+        rels: relative tolerances.
+        scale, n0: as for ``thin_table``.
+
+    Returns:
+        The table once per tolerance, with the columns rel, keep (whether the row is needed) and
+        max_ratio (largest error over tolerance of any row).
+
+    Raises:
+        ValueError: what ``thin_table`` refuses.
+    """
+    found = [(rel, thin_table(table["x"], table["y"], rel, scale, n0)) for rel in rels]
+    return pd.concat(
+        [table.assign(rel=rel, keep=t.keep, max_ratio=t.max_ratio) for rel, t in found],
+        ignore_index=True,
+    )
 
 
 def _ratio(y: Float, fitted: Float, rel: float, scale: Float) -> Float:

@@ -95,7 +95,7 @@ class Tables(Mapping[str, "pd.DataFrame"]):
         return _concatenated(name, [part.arrow(name, columns) for part in self._having(name)])
 
     def batches(self, name: str) -> "Iterator[pa.RecordBatch]":
-        """The table in record batches of a few megabytes, at least one: for large tables."""
+        """The table in record batches of a megabyte or some, at least one: for large tables."""
         import pyarrow as pa
 
         parts = self._having(name)

@@ -83,6 +83,21 @@ class Weights:
         weights._members = members if again else map(_checked, chain([first], rest))
         return weights
 
+    @classmethod
+    def by_seed(cls, seeds: Sequence[int], states: Iterable[Mapping[str, "torch.Tensor"]]) -> Self:
+        """The models of several seeds, with a column ``seed``: :meth:`stack` of an ensemble.
+
+        Args:
+            seeds: one per model.
+            states: their state dicts.
+
+        Raises:
+            ValueError: no model, or not as many seeds as models.
+        """
+        return cls.stack(
+            [({"seed": seed}, state) for seed, state in zip(seeds, states, strict=True)]
+        )
+
     @property
     def schema(self) -> "pa.Schema":
         """The table's columns."""

@@ -17,16 +17,28 @@ from overparam.training.factored_gd import (
 )
 from overparam.training.fit import FitTrace, fit
 from overparam.training.losses import cross_entropy, mse
+from overparam.training.member_rates import MemberRates
 from overparam.training.mesa import MESA
 from overparam.training.orders import batch_orders
 from overparam.training.outputs import all_outputs
+from overparam.training.rate_search import RateSearch, rate_search
 from overparam.training.recipe import Recipe
 from overparam.training.recomputed_saf import RecomputedSAF
+from overparam.training.run_table import run_table
 from overparam.training.running import Callback, Fit
 from overparam.training.saf import SAF
 from overparam.training.sam import SAM
 from overparam.training.schedules import Schedule, constant, cosine, multistep
-from overparam.training.state_bytes import state_bytes
+from overparam.training.sensing_descents import (
+    FactorStart,
+    SensingDescent,
+    descend_side_by_side,
+)
+from overparam.training.sharpness_methods import SHARPNESS_METHOD, SharpnessMethod
+from overparam.training.spared_adamw import spared_adamw
+from overparam.training.state_bytes import state_bytes, state_bytes_after
+from overparam.training.step_clock import StepClock
+from overparam.training.target_scale import TargetScale, target_scale
 from overparam.training.task import Task
 from overparam.training.train_model import History, mean_loss, train_model
 from overparam.training.trajectory_buffer import TrajectoryBuffer
@@ -37,6 +49,7 @@ __all__ = [
     "MESA",
     "SAF",
     "SAM",
+    "SHARPNESS_METHOD",
     "BalancedLambda",
     "Batch",
     "Callback",
@@ -45,15 +58,22 @@ __all__ = [
     "CostCounter",
     "DivergenceError",
     "Ensemble",
+    "FactorStart",
     "FactorTrace",
     "FactoredDescent",
     "Fit",
     "FitTrace",
     "History",
     "MemberData",
+    "MemberRates",
+    "RateSearch",
     "Recipe",
     "RecomputedSAF",
     "Schedule",
+    "SensingDescent",
+    "SharpnessMethod",
+    "StepClock",
+    "TargetScale",
     "Task",
     "TrajectoryBuffer",
     "accelerated_factored_gd",
@@ -65,6 +85,7 @@ __all__ = [
     "constant",
     "cosine",
     "cross_entropy",
+    "descend_side_by_side",
     "estimate_sigma_r",
     "factored_gd",
     "fit",
@@ -74,8 +95,13 @@ __all__ = [
     "multistep",
     "predict",
     "random_factors",
+    "rate_search",
+    "run_table",
+    "spared_adamw",
     "squared_trajectory_loss",
     "state_bytes",
+    "state_bytes_after",
+    "target_scale",
     "train_model",
     "trajectory_loss",
 ]

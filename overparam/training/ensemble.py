@@ -149,6 +149,10 @@ class Ensemble:
             name: stacked[source][i].detach().clone() for name, source in self._state_names.items()
         }
 
+    def states(self) -> list[dict[str, Tensor]]:
+        """The state dicts of all members."""
+        return [self.state(i) for i in range(self.size)]
+
     @torch.no_grad()
     def members(self) -> list[nn.Module]:
         """Plain modules with the current weights and buffers, one per member."""

@@ -5,7 +5,13 @@ import copy
 import pytest
 import torch
 
-from overparam.adapt.methods import METHODS, apply_method, matched_size, tuning_report
+from overparam.adapt import (
+    METHODS,
+    apply_method,
+    matched_size,
+    prepared_members,
+    tuning_report,
+)
 from overparam.models import ResidualMLP, TinyConvNeXt, TinyViT, seeded
 
 FAMILIES = {"mlp": ResidualMLP, "convnext": TinyConvNeXt, "vit": TinyViT}
@@ -45,6 +51,30 @@ def test_the_matched_size_is_the_smallest_that_is_large_enough(family, method):
     assert not any("adapter" in name or "lora" in name for name, _ in net.named_parameters())
 
 
+def test_members_are_prepared_as_copies_each_from_its_seed():
+    nets = [seeded(TinyViT, seed) for seed in (0, 1)]
+    before = [net.state_dict() | {} for net in nets]
+    found = prepared_members(nets, "lora", (5, 6))
+    size = matched_size(nets[0], "lora", SSF_PARAMETERS["vit"])
+    for net, start, seed, member in zip(nets, before, (5, 6), found, strict=True):
+        alone = apply_method(copy.deepcopy(net), "lora", size=size, seed=seed).state_dict()
+        assert all(torch.equal(t, alone[name]) for name, t in member.state_dict().items())
+        assert net.state_dict().keys() == start.keys()
+        assert all(p.requires_grad for p in net.parameters())
+
+
+def test_the_size_of_members_is_given_or_matched_to_a_rival():
+    nets = [seeded(TinyViT, 0)]
+
+    def count(method, **options):
+        return tuning_report(prepared_members(nets, method, (0,), **options)[0]).tuned
+
+    assert count("vpt-shallow", size=3) == 3 * 48
+    assert count("adapter") >= SSF_PARAMETERS["vit"]
+    assert SSF_PARAMETERS["vit"] // 2 <= count("adapter", rival="ssf-scale") < count("adapter")
+    assert count("linear") == 0
+
+
 def test_one_pair_before_a_linear_head_adds_nothing_that_the_head_could_not_do():
     net = apply_method(seeded(TinyViT, 0).double(), "ssf-final", seed=3)
     plain = seeded(TinyViT, 0).double()
@@ -61,6 +91,10 @@ def test_what_is_unknown_or_out_of_reach_is_refused():
         apply_method(ResidualMLP(), "sff")
     with pytest.raises(ValueError, match="method='sff'"):
         matched_size(ResidualMLP(), "sff", 10)
+    with pytest.raises(ValueError, match="2 seeds for 1 models"):
+        prepared_members([ResidualMLP()], "ssf", (0, 1))
+    with pytest.raises(ValueError, match="0 seeds for 0 models"):
+        prepared_members([], "ssf", ())
     with pytest.raises(ValueError, match=r"no patch_embed"):
         apply_method(ResidualMLP(), "vpt-deep")
     with pytest.raises(ValueError, match="at size 2"):

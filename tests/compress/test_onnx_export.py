@@ -1,5 +1,7 @@
 """ONNX files give what the model gives, at every batch size; or the reason why there is none."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from overparam.compress import onnx_export, share_parameters
 from overparam.compress.masked_weight import mask_weight
 from overparam.compress.onnx_export import export_onnx
 from overparam.errors import MissingExtra
+from overparam.training import Task
 
 
 def ran(path, feed):
@@ -74,3 +77,34 @@ def test_without_the_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'overparam\[onnx\]'"):
         export_onnx(nn.Linear(2, 2), torch.ones(3, 2), tmp_path)
+
+
+class Named(nn.Module):
+    """Gives an object of a class of its own, as models of other packages do."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, left, right=None):
+        h = left if right is None else left + right
+        return SimpleNamespace(logits=self.head(h), hidden=h)
+
+
+def test_a_model_that_gives_an_object_is_called_as_the_task_says(tmp_path):
+    x = torch.randn(5, 4)
+    task = Task("classification", ("a", "b", "c"))
+    assert "SimpleNamespace" in export_onnx(Named(), x, tmp_path).notes[0]
+    net = Named().eval()
+    made = export_onnx(net, {"left": x, "right": x}, tmp_path, call=task.outputs)
+    assert made.notes == []
+    feed = {"left": x.numpy(), "right": x.numpy()}
+    assert torch.allclose(ran(made.path, feed), net(x, x).logits, atol=1e-5)
+
+
+def test_a_forward_of_the_task_is_part_of_the_file(tmp_path):
+    task = Task("regression", forward=lambda net, x: net(x / 255)[:, 0])
+    net, x = nn.Linear(4, 3).eval(), 255 * torch.rand(5, 4)
+    made = export_onnx(net, x, tmp_path, call=task.outputs)
+    assert made.notes == []
+    assert torch.allclose(ran(made.path, {"input": x.numpy()}), net(x / 255)[:, 0], atol=1e-5)

@@ -2,6 +2,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -353,19 +354,21 @@ def test_a_graph_that_breaks_off_is_refused() -> None:
         prune_channels(Cut(), ZOO["mlp"].inputs, ratio=2)
 
 
-def test_other_outputs_than_the_logits_keep_their_widths() -> None:
+@pytest.mark.parametrize("kind", [dict, SimpleNamespace])
+def test_other_outputs_than_the_logits_keep_their_widths(kind: type) -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.up, self.mid, self.head = nn.Linear(12, 16), nn.Linear(16, 16), nn.Linear(16, 4)
 
-        def forward(self, x: Tensor) -> dict[str, Tensor]:
+        def forward(self, x: Tensor) -> Any:
             features = F.relu(self.mid(F.relu(self.up(x))))
-            return {"logits": self.head(features), "features": features}
+            return kind(logits=self.head(features), features=features)
 
     task = Task("classification", tuple("abcd"))
     small = prune_channels(Two(), ZOO["mlp"].inputs, ratio=1.5, task=task)
-    assert small(ZOO["mlp"].inputs)["features"].shape == (6, 16)
+    given = small(ZOO["mlp"].inputs)
+    assert (given if kind is dict else vars(given))["features"].shape == (6, 16)
     assert small.up.out_features < 16
 
 

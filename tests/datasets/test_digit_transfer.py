@@ -93,6 +93,30 @@ def test_transformations():
     assert np.diff(noise, axis=-1).std() < np.diff(plain.x, axis=-1).std()
 
 
+def test_the_digits_are_those_of_the_file(tmp_path):
+    """Another file, of the same digits turned around, is another source and another target."""
+    plain, file = digits(), tmp_path / "digits.csv"
+    rows = np.column_stack([16 - plain.x, plain.y])[::-1]
+    np.savetxt(file, rows, fmt="%d", delimiter=",")
+    mine = digits(file)
+    for make in (
+        lambda file=None: digit_source(5, file),
+        lambda file=None: digit_target("parity", seed=5, file=file),
+        lambda file=None: digit_target("blurred-noise", n_train=60, seed=5, file=file),
+    ):
+        parts, own = make().parts, make(file).parts
+        assert {n: p.x.shape for n, p in parts.items()} == {n: p.x.shape for n, p in own.items()}
+        assert not any(np.array_equal(parts[name].x, own[name].x) for name in parts)
+    seen = {image.tobytes() for image in (mine.x / 16).astype(np.float32)}
+    assert {x.tobytes() for x in digit_target("parity", seed=5, file=file).test.x} <= seen
+
+
+def test_parts_are_named():
+    source, target = digit_source(0), signal_target(n_train=10, seed=0)
+    assert list(source.parts) == ["train", "test"] and source.parts["test"] is source.test
+    assert list(target.parts) == ["train", "val", "test"] and target.parts["val"] is target.val
+
+
 def test_signals_are_mnist1d_row_by_row():
     small, large = (signal_target(n_train=n, seed=4) for n in (60, 200))
     assert [len(p.y) for p in (small.train, small.val, small.test)] == [60, 200, 497]
@@ -132,6 +156,14 @@ def test_own_data_that_is_unusable(tmp_path, arrays, message):
     np.savez(tmp_path / "own.npz", **arrays)
     with pytest.raises(ValueError, match=message):
         own_target(tmp_path / "own.npz", n_train=3, n_val=3, seed=0)
+
+
+def test_own_images_must_be_what_the_network_takes(tmp_path):
+    np.savez(tmp_path / "own.npz", x=np.zeros((40, 3, 5, 6)), y=np.arange(40) % 2)
+    sizes = {"n_train": 20, "n_val": 10, "seed": 0}
+    assert own_target(tmp_path / "own.npz", **sizes, shape=(3, 5, 6)).classes == 2
+    with pytest.raises(ValueError, match=r"own.npz: images are \(3, 5, 6\); the network takes"):
+        own_target(tmp_path / "own.npz", **sizes, shape=(1, 8, 8))
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from overparam.datasets import CORRUPTIONS, corrupt, digit_target
+from overparam.datasets import CORRUPTIONS, corrupt, corrupted_members, digit_target
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
@@ -31,11 +32,22 @@ def test_corruptions_in_closed_form():
     assert (matches.sum(1) > len(x) / 8).all()
 
 
+def test_members_are_corrupted_each_by_its_own_seed():
+    x = torch.from_numpy(digit_target("parity", seed=0).test.x[:40]).reshape(2, 20, 1, 8, 8)
+    found = corrupted_members(x, (3, 8))
+    assert list(found) == [(kind, level) for kind in CORRUPTIONS for level in (1, 2, 3)]
+    for (kind, level), images in found.items():
+        assert images.dtype == torch.float32
+        for member, plain, seed in zip(images, x, (3, 8), strict=True):
+            assert np.array_equal(member.numpy(), corrupt(plain.numpy(), kind, level, seed=seed))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: corrupt(np.zeros((1, 1, 8, 8), np.float32), "fog", 1, seed=0), "fog"),
         (lambda: corrupt(np.zeros((1, 1, 8, 8), np.float32), "noise", 4, seed=0), "level"),
+        (lambda: corrupted_members(torch.zeros(2, 1, 1, 8, 8), (0,)), "1 entries"),
         (lambda: corrupt(np.zeros((8, 8), np.float32), "noise", 1, seed=0), "N, C, H, W"),
     ],
 )

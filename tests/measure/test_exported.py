@@ -13,7 +13,7 @@ from overparam.datasets import InMemory
 from overparam.measure import explain, measure_exports
 from overparam.models import MLP, seeded
 from overparam.study.loading import load_module
-from overparam.training import Task
+from overparam.training import TargetScale, Task
 
 TASK = Task("classification", ("a", "b", "c"))
 LOADER = """
@@ -191,6 +191,23 @@ def test_dicts_reach_the_model_and_a_users_task_is_used(place):
     with torch.no_grad():
         expected = ((model.fc(x["a"] + x["b"])[:, 0] - y) ** 2).mean().sqrt()
     assert rows["dense"]["rmse"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_scaled_targets_are_told_in_their_units(place):
+    (place / "net.py").write_text("from torch import nn\ndef make(): return nn.Linear(2, 1)\n")
+    model, x = torch.nn.Linear(2, 1), torch.randn(9, 2)
+    task = Task("regression", target=TargetScale((5e3,), (100.0,)))
+    with torch.no_grad():
+        y = 100 * model(x)[:, 0] + 5e3 + 30
+    row = measure_exports(
+        {"dense": export(place, "dense", model)},
+        factory=f"{place}/net.py:make",
+        data=InMemory(x, y),
+        task=task,
+        batch_sizes=(1,),
+        pairs=2,
+    )["dense"]
+    assert row["rmse"] == pytest.approx(30, rel=1e-4) and row["agreement"] == 1
 
 
 DENSE = {

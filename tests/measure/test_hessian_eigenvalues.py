@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from overparam.measure import hessian_top_eigenvalues, hessian_trace
+from overparam.measure import NotFiniteError, hessian_top_eigenvalues, hessian_trace
 from overparam.measure.hessian_eigenvalues import HessianProducts
 from overparam.models import MLP, SmallConvNet, seeded
 
@@ -100,6 +100,32 @@ def test_a_quadratic_and_tiny_problems():
     assert hessian_trace(model, F.mse_loss, (x, y), probes=2) == pytest.approx((5.0, 0.0))
     line = hessian_top_eigenvalues(model, lambda out, y: out.sum(), (x, y))
     assert line.tolist() == [0.0]
+
+
+def test_a_hessian_of_zeros():
+    """A loss linear in all weights, and a net whose units are all saturated."""
+    line = nn.Linear(20, 1)
+    data = torch.randn(5, 20, generator=torch.Generator().manual_seed(0)), torch.zeros(5, 1)
+    found = hessian_top_eigenvalues(line, lambda out, y: (out - y).mean(), data, k=2)
+    assert found.tolist() == [0.0, 0.0]
+    model = net("relu")
+    with torch.no_grad():
+        model.layers[2].bias.fill_(-1e9)  # no unit of the last hidden layer is on
+        model.layers[-1].bias[0] = 1e9
+    assert hessian_top_eigenvalues(model, LOSS, problem()).tolist() == [0.0]
+
+
+def test_weights_that_overflow_are_told_from_bad_arguments():
+    model, data = net(dtype=torch.float32), problem(dtype=torch.float32)
+    with torch.no_grad():
+        model.layers[0].weight.fill_(torch.nan)
+    with pytest.raises(NotFiniteError, match="loss gave nan"):
+        HessianProducts(model, LOSS, data)
+    # The loss is finite, its second derivative is not.
+    line, x = nn.Linear(1, 1), torch.full((1, 1), 1e15)
+    products = HessianProducts(line, lambda out, y: (1e10 * out.cos()).mean(), (x, x))
+    with pytest.raises(NotFiniteError, match="derivatives are not finite"):
+        products(np.ones(2))
 
 
 def test_batch_norm_is_measured_in_eval_mode():

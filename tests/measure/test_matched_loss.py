@@ -67,6 +67,24 @@ def test_nothing_to_compare_gives_an_empty_report_of_the_same_types():
     assert empty.empty and (empty.dtypes == alone.dtypes).all()
 
 
+def test_tasks_are_reported_each_by_itself():
+    tasks = {
+        "a": [curve("sgd", 0, [2.0, 0.5], 2.0), curve("flat", 0, [2.0, 0.4], 1.0)],
+        "b": [curve("sgd", 0, [20.0, 5.0], 2.0), curve("flat", 0, [20.0, 4.0], 3.0)],
+        "no baseline": [curve("flat", 0, [2.0, 0.5], 1.0)],
+        "apart": [curve("sgd", 0, [9.0, 5.0], 1.0), curve("flat", 0, [1.0, 0.5], 1.0)],
+    }
+    parts = {task: pd.concat(part).assign(task=task) for task, part in tasks.items()}
+    report = matched_loss_report(pd.concat(parts.values()), "sgd", within="task")
+    assert set(report["task"]) == {"a", "b", "apart"}
+    for task in ("a", "b", "apart"):
+        own = matched_loss_report(parts[task], "sgd").assign(task=task)
+        found = report[report["task"] == task].reset_index(drop=True)
+        pd.testing.assert_frame_equal(found, own)
+    empty = matched_loss_report(parts["no baseline"], "sgd", within="task")
+    assert empty.empty and empty.dtypes.to_dict() == report.dtypes.to_dict()
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match="positive"):
         sharpness_at_loss([0.0, 1.0], [1.0, 1.0], [0.5])
@@ -79,5 +97,7 @@ def test_bad_input():
         matched_loss_report(path, "sam")
     with pytest.raises(ValueError, match="lambda_max"):
         matched_loss_report(path.drop(columns="lambda_max"), "sgd")
+    with pytest.raises(ValueError, match="task"):
+        matched_loss_report(path, "sgd", within="task")
     with pytest.raises(ValueError, match="levels=0"):
         matched_loss_report(path, "sgd", levels=0)

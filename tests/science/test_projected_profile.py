@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from overparam.science.projected_profile import mean_inside, projected_profile
+from overparam.science.projected_profile import mean_inside, mean_inside_error, projected_profile
 from overparam.theory.halo import (
     rho_hernquist,
     rho_nfw,
@@ -43,6 +43,11 @@ def test_the_mean_inside_comes_from_the_table_alone(sigma, bar):
     R = np.geomspace(1e-2, 1e2, 401)
     at = np.geomspace(1e-2, 1e2, 57)
     np.testing.assert_allclose(mean_inside(R, sigma(R), bar(R[0]), at), bar(at), rtol=1e-7)
+    # Rounding may put a radius beyond the table; a table of twice Sigma is wrong by the rest.
+    assert mean_inside_error(R, sigma(R), bar, np.append(at, 1e2 * (1 + 1e-15))) < 1e-7
+    grown = 2 * bar(at) - (R[0] / at) ** 2 * bar(R[0])
+    wrong = np.abs(grown / bar(at) - 1).max()
+    assert mean_inside_error(R, 2 * sigma(R), bar, at) == pytest.approx(wrong, rel=1e-6)
     with pytest.raises(ValueError, match="increasing"):
         mean_inside(R[::-1], sigma(R), 1.0, at)
     with pytest.raises(ValueError, match="at must lie in"):

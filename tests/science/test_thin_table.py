@@ -1,13 +1,14 @@
 """Rows that a spline can do without."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import CubicSpline
 
 from overparam.science.autoknots import autoknots
-from overparam.science.thin_table import thin_table
+from overparam.science.thin_table import needed_rows, thin_table
 
 
 @settings(max_examples=40, deadline=None)
@@ -47,3 +48,15 @@ def test_noise_keeps_every_row():
 def test_bad_tables_are_refused(x, y, words):
     with pytest.raises(ValueError, match=words):
         thin_table(x, y)
+
+
+def test_rows_needed_at_each_tolerance():
+    x = np.linspace(0, 3, 301)
+    table = pd.DataFrame({"x": x, "y": np.exp(x)})
+    rows = needed_rows(table, (1e-3, 1e-6), n0=5)
+    assert rows.columns.tolist() == ["x", "y", "rel", "keep", "max_ratio"]
+    for rel, own in rows.groupby("rel"):
+        thinned = thin_table(x, np.exp(x), rel, n0=5)
+        np.testing.assert_array_equal(own["keep"], thinned.keep)
+        assert (own["max_ratio"] == thinned.max_ratio).all() and (own["x"] == x).all()
+    assert rows["rel"].tolist() == [1e-3] * 301 + [1e-6] * 301

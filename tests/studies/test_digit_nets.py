@@ -57,7 +57,8 @@ def quick(store):
 @pytest.fixture(scope="module")
 def sources():
     """A few images of the source tasks of two seeds."""
-    tables = [source(seed=seed)["source"].iloc[::60].assign(seed=seed) for seed in (0, 1)]
+    file = Config().step_value("digits_file")
+    tables = [source(seed=seed, digits_file=file)["source"].iloc[::60] for seed in (0, 1)]
     return pd.concat(tables, ignore_index=True)
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from overparam.datasets import digits
+from overparam.datasets import TrainTest, digits
 from overparam.errors import ConfigError
 from overparam.evidence import judge
 from overparam.store import Store
@@ -89,7 +89,7 @@ def test_shuffled_copies_hold_the_same_pixels_and_labels() -> None:
     plain, pixels, labels = (
         split(f"{problem}/32") for problem in ("digits", "shuffled-pixels", "shuffled-labels")
     )
-    a, b, c = (module.samples(tables, 1) for tables in (plain, pixels, labels))
+    a, b, c = (TrainTest.of(tables, 1) for tables in (plain, pixels, labels))
     order = [int((b.x == a.x[:, [j]]).all(0).nonzero()[0]) for j in (20, 34, 43)]
     assert torch.equal(b.x_test[:, order], a.x_test[:, [20, 34, 43]])
     assert not torch.equal(a.x, b.x) and torch.equal(a.x.sort(1)[0], b.x.sort(1)[0])
@@ -103,12 +103,12 @@ def test_own_images_and_mnist1d(tmp_path) -> None:
     np.save(tmp_path / "images.npy", x)
     np.save(tmp_path / "labels.npy", np.arange(160) % 4)
     files = {"images": tmp_path / "images.npy", "labels": tmp_path / "labels.npy"}
-    own = module.samples(split("own/conv", (0,), **files), 0)
+    own = TrainTest.of(split("own/conv", (0,), **files), 0)
     assert own.x.shape == (100, 3, 6, 7) and own.y_test.shape == (60,)
     assert torch.allclose(own.x.sum(), torch.from_numpy(x).sum(), rtol=0.5)
     assert module.network("own/conv", own)(own.x).shape == (100, 4)
     assert module.network("own/5x3", own)(own.x).shape == (100, 4)
-    signals = module.samples(split("mnist1d/100x2", (0,)), 0)
+    signals = TrainTest.of(split("mnist1d/100x2", (0,)), 0)
     assert signals.x.shape == (100, 40) and signals.x_test.shape == (50, 40)
     assert module.network("mnist1d/conv", signals)(signals.x).shape == (100, 10)
     np.save(tmp_path / "images.npy", x[..., 0])

@@ -1,12 +1,15 @@
 """Study 58: steps as plain functions, the quick profile end to end, verdicts and controls."""
 
+import gzip
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from overparam.adapt.methods import METHODS
+from overparam.adapt import METHODS
+from overparam.datasets import member_samples
 from overparam.errors import ConfigError, StepFailed
 from overparam.evidence import judge
 from overparam.models import seeded
@@ -24,13 +27,13 @@ from overparam.studies.adaptation.scale_and_shift import (
     results,
     robustness,
     runs,
-    spared_adamw,
     study,
     targets,
     tuned,
 )
 from overparam.studies.bases.digit_nets import network
-from overparam.training import cosine
+from overparam.studies.bases.digit_nets import study as base_study
+from overparam.training import batch_orders, cosine
 
 SEEDS = (0, 1)
 CELL = {"family": "mlp", "task": "inverted", "n_train": 20}
@@ -52,7 +55,8 @@ def base_of(family, seeds=SEEDS):
 
 def small_data(seeds=SEEDS, task="inverted", own_file=None, own_val=5):
     """Training images, and every tenth of the others."""
-    table = data(task=task, n_train=20, seeds=seeds, own_file=own_file, own_val=own_val)["data"]
+    files = {"digits_file": study.config().step_value("digits_file"), "own_file": own_file}
+    table = data(task=task, n_train=20, seeds=seeds, own_val=own_val, **files)["data"]
     some = [rows if part == "train" else rows[::10] for (_, part), rows in table.groupby(
         ["seed", "part"], sort=False)]  # fmt: skip
     return pd.concat(some, ignore_index=True)
@@ -129,7 +133,7 @@ def test_a_member_equals_a_plain_loop_at_its_own_rate(mlp):
     knobs = KNOBS | {"tuning_rates": (3e-3, 1e-2)}
     outcome = tuned(base, table, **CELL, method="ssf", seeds=SEEDS, **knobs)["runs"]
     net = module.prepared(new_heads(base, data_tables(table), "mlp", SEEDS), "ssf", SEEDS, 2)[1]
-    x, y = (t[1] for t in module.samples(data_tables(table), SEEDS, "train"))
+    x, y = (t[1] for t in member_samples(data_tables(table), SEEDS, "train", name="data"))
     parameters = [p for p in net.parameters() if p.requires_grad]
     descent = torch.optim.AdamW(
         [
@@ -139,7 +143,7 @@ def test_a_member_equals_a_plain_loop_at_its_own_rate(mlp):
         lr=3e-3,
     )
     losses = []
-    for epoch, order in enumerate(module.batch_orders(20, 2, (1,))[0]):
+    for epoch, order in enumerate(batch_orders(20, 2, (1,))[0]):
         for group in descent.param_groups:
             group["lr"] = 3e-3 * cosine()(epoch, 2)
         for index in order.split(10):
@@ -162,7 +166,7 @@ def test_only_what_a_method_trains_is_stored_and_the_rest_is_the_base(mlp):
     assert len(names) == 2 * 14 + 2 and {"head.weight", "norm.ssf.shift"} <= names
     bases = new_heads(base, data_tables(table), "mlp", SEEDS)
     nets = adapted(bases, outcome, "ssf", SEEDS, 2)
-    x, y = module.samples(data_tables(table), SEEDS, "test")
+    x, y = member_samples(data_tables(table), SEEDS, "test", name="data")
     chosen = outcome["runs"].query("method == 'ssf' and chosen")
     for net, plain, images, labels, row in zip(nets, bases, x, y, chosen.itertuples(), strict=True):
         assert torch.equal(net.stem.weight, plain.stem.weight)
@@ -191,15 +195,6 @@ def test_every_method_runs_on_the_transformer_at_equal_size():
     assert counts["ssf"] == counts["vpt-deep"] == 3648
     assert counts["ssf"] <= min(counts["adapter"], counts["lora"])
     assert counts["vpt-shallow"] == 2 * 48 and counts["ssf-final"] == 2 * 48
-
-
-def test_weight_decay_spares_vectors():
-    matrix, vector = (nn.Parameter(torch.ones(2, *shape)) for shape in ((3, 4), (3,)))
-    descent = spared_adamw([matrix, vector], lr=0.1, weight_decay=0.5)
-    matrix.grad, vector.grad = torch.zeros_like(matrix), torch.zeros_like(vector)
-    descent.step()
-    torch.testing.assert_close(matrix.detach(), torch.full((2, 3, 4), 0.95))
-    assert torch.equal(vector.detach(), torch.ones(2, 3))
 
 
 def outcomes(differences, seeds=5):
@@ -282,6 +277,29 @@ def test_the_middle_rate_is_the_default_of_full_tuning(mlp):
     assert (found.loc[found["method"] == "full-default", "lr"] == 1e-3).all()
 
 
+def test_without_full_tuning_there_is_no_default_of_it(mlp):
+    runs = mlp[2]["runs"].query("method == 'ssf'")
+    found = results(Tables.of({"runs": runs})).only()
+    assert found["method"].tolist() == ["ssf"] * len(SEEDS)
+
+
+def test_the_digits_count_in_the_keys_of_data_and_source(tmp_path):
+    """The same digits under another name change no key, one other pixel changes both."""
+    content = gzip.decompress(study.config().step_value("digits_file").read_bytes())
+    assert content.startswith(b"0,0,5,")
+    for name, text in {"same": content, "other": b"1" + content[1:]}.items():
+        (tmp_path / f"{name}.csv.gz").write_bytes(gzip.compress(text, mtime=0))
+        (tmp_path / f"{name}-again.csv.gz").write_bytes(gzip.compress(text, mtime=0))
+
+    def key(of, step, name):
+        plan = of.plan("quick", digits_file=str(tmp_path / f"{name}.csv.gz"))
+        return {plan.key(cell) for cell in plan.cells if cell.step.name == step}
+
+    for of, step in ((study, "data"), (base_study, "source")):
+        assert key(of, step, "same") == key(of, step, "same-again")
+        assert key(of, step, "same").isdisjoint(key(of, step, "other"))
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -302,7 +320,7 @@ def test_own_images_of_another_shape_are_refused_before_training(tmp_path):
     file = tmp_path / "mine.npz"
     np.savez(file, x=rng.random((60, 3, 8, 8)), y=np.arange(60) % 3)
     store = Store.open(tmp_path / "store")
-    with pytest.raises(StepFailed, match=r"mine.npz: images are \(3, 8, 8\); the base takes"):
+    with pytest.raises(StepFailed, match=r"mine.npz: images are \(3, 8, 8\); the network takes"):
         study.run(store, tasks=("own",), train_sizes=(20,), own_file=str(file), own_val=20)
 
 

@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from overparam.datasets import member_samples
+from overparam.models import MLP, count_parameters
 from overparam.store import Store, Tables
 from overparam.studies.optimization import sharpness_aware_for_free as study_file
 from overparam.study import ConfigError
@@ -62,8 +64,8 @@ def test_rows_and_columns(results):
 
 def test_noise_is_in_the_training_labels_alone(results):
     splits = results.tables("splits")
-    (x, y), (x_test, y_test) = (member_samples(splits, (0, 1), p) for p in ("train", "test"))
-    x_val, y_val = member_samples(splits, (0, 1), "test", name="validation")
+    parts = ("train", "val", "test")
+    (x, y), (x_val, y_val), (x_test, y_test) = (member_samples(splits, (0, 1), p) for p in parts)
     assert x.shape == (2, 300, 64) and x_val.shape == (2, 200, 64) and x_test.shape[1] == 1297
     clean = study_file.splits(
         task="digits/mlp/0/0.1",
@@ -73,15 +75,14 @@ def test_noise_is_in_the_training_labels_alone(results):
         train_size=300,
         validation_size=200,
     )
-    (x_clean, y_clean), (_, y_test_clean) = (
-        member_samples(clean, (0, 1), p) for p in ("train", "test")
+    (x_clean, y_clean), (_, y_val_clean), (_, y_test_clean) = (
+        member_samples(Tables.of(clean), (0, 1), p) for p in parts
     )
-    assert np.array_equal(x, x_clean) and np.array_equal(y_test, y_test_clean)
-    assert ((y != y_clean).sum(axis=1) == 60).all()
-    assert np.array_equal(y_val, member_samples(clean, (0, 1), "test", name="validation")[1])
-    pooled = np.concatenate([x, x_val, x_test], axis=1).reshape(2, -1, 64)
-    for rows in pooled:
-        assert len(np.unique(rows, axis=0)) > 1790  # the parts are disjoint
+    assert torch.equal(x, x_clean) and torch.equal(y_test, y_test_clean)
+    assert ((y != y_clean).sum(1) == 60).all()
+    assert torch.equal(y_val, y_val_clean)
+    for rows in torch.cat([x, x_val, x_test], dim=1):
+        assert len(rows.unique(dim=0)) > 1790  # the parts are disjoint
 
 
 def test_every_figure_draws(results):
@@ -137,8 +138,32 @@ def test_memory_of_the_table_and_of_the_average():
     table = study_file.memory(tau=5.0, distance=3, start=5, beta=0.995).only()
     size = table.set_index(["method", "samples"])["bytes"]
     assert size["saf", 64] == 64 * 4 * (10 + 1) * 4 and size["saf", 128] == 2 * size["saf", 64]
-    weights = sum(p.numel() for p in study_file.MLP((64, 16, 10)).parameters())
+    weights = count_parameters(MLP((64, 16, 10)))
     assert size["mesa", 64] == size["mesa", 128] == 4 * weights
+
+
+def test_the_control_is_no_part_of_the_curve_over_lambda():
+    rows = [
+        {"task": "t", "method": method, "seed": 0, "lam": lam, "test_acc": score}
+        for method, lam, score in (("sgd", None, 0.5), ("saf_1", 1, 0.8), ("saf_E0", 1, 0.5))
+    ]
+    chart = study_file.accuracy_lambda(Tables.of({"runs": pd.DataFrame(rows)})).to_dict()
+    (drawn,) = chart["datasets"].values()
+    assert {(row["series"], row["x"], row["y"]) for row in drawn} == {
+        ("saf", 0.0, 0.5),
+        ("saf", 1.0, 0.8),
+    }
+
+
+def test_trainings_that_all_diverge_decide_nothing(tmp_path):
+    methods = ("sgd", "sam_0.1", "saf_1", "saf_3", "saf_recomputed_3", "mesa_1", "mesa_3")
+    results = study.run(tmp_path, methods=methods, learning_rate=1e30, **SMALL)
+    runs = results.tables("runs")["runs"]
+    assert len(runs) == 14 and runs["diverged"].all()
+    assert runs[["lambda_max", "trace", "sam_sharpness"]].isna().to_numpy().all()
+    found = {v.claim.name: v.judgement for v in results.verdicts}
+    for name in ("flatter", "bounds_the_drop"):
+        assert not any(part.defined for part in found[name].arm), name
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Initial weights theta0 that a seed alone determines."""
 
 import math
+from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +55,15 @@ def he_normal(model: nn.Module, seed: int) -> nn.Module:
             values = torch.from_numpy(draws.normals(parameter.numel()) * deviation)
             parameter.copy_(values.view(parameter.shape))
     return model
+
+
+def he_normal_members(model: nn.Module, seeds: Sequence[int]) -> list[nn.Module]:
+    """Copies of a network for an ensemble, each drawn by :func:`he_normal` from its own seed.
+
+    Raises:
+        ValueError: what :func:`he_normal` refuses.
+    """
+    return [he_normal(deepcopy(model), seed) for seed in seeds]
 
 
 def _rule(

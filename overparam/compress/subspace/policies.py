@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch.func import functional_call, vmap
 
 from overparam.compress.subspace.model import ProjectionKind, SubspaceModel
 from overparam.datasets import cartpole_starts, cartpole_vec
+from overparam.training import cem
 
 SOLVED = 195.0
 """Mean return, of 200, at which cart-pole counts as solved."""
@@ -94,3 +96,45 @@ class SubspacePolicies:
         starts = np.stack([cartpole_starts(episodes, s * _KEYS + draw) for s in self.seeds])
         each = np.repeat(starts, candidates.shape[1], axis=0)
         return cartpole_vec(push_right, each).mean(axis=1).reshape(candidates.shape[:2])
+
+
+def search_policies(
+    policy: nn.Module,
+    dim: int,
+    projection: ProjectionKind = "dense",
+    *,
+    seeds: Sequence[int],
+    population: int = 64,
+    generations: int = 25,
+    episodes: int = 5,
+    trials: int = 100,
+) -> pd.DataFrame:
+    """Balance the pole from a random subspace of a policy's weights, several seeds side by side.
+
+    The cross-entropy method searches R^d; its answer, the mean of the last generation, is then
+    tried in episodes that the search has not seen.
+
+    Args:
+        policy: module of 4 inputs and 1 output.
+        dim: d.
+        projection: kind of P.
+        seeds: of theta0, P, the episodes and the search.
+        population: candidates per generation.
+        generations: of the search.
+        episodes: per candidate.
+        trials: fresh episodes of the answer.
+
+    Returns:
+        A row per seed: seed, D, reward (mean return of the trials; solved from :data:`SOLVED` on).
+
+    Raises:
+        ValueError: what :class:`SubspacePolicies` and :func:`overparam.training.cem` refuse.
+    """
+    policies = SubspacePolicies(policy, dim, projection, seeds=seeds)
+
+    def score(candidates: NDArray[np.float64], generation: int) -> NDArray[np.float64]:
+        return policies.returns(candidates, episodes=episodes, draw=generation)
+
+    found = cem(score, dim, seeds=seeds, population=population, generations=generations)
+    reward = policies.returns(found.mean[:, None], episodes=trials, draw=generations)[:, 0]
+    return pd.DataFrame({"seed": list(seeds), "D": policies.full_dim, "reward": reward})

@@ -1,81 +1,61 @@
-"""Trainings in subspaces and of full networks by one recipe, and what quantising v costs."""
+"""Trainings of subspaces and of full networks, with Adam at a constant rate, as tables."""
 
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from overparam.compress.subspace.ensemble import SubspaceEnsemble
-from overparam.compress.subspace.model import ProjectionKind, SubspaceModel
-from overparam.compress.subspace.quantise import QuantisedVector
-from overparam.compress.subspace.storage import load_subspace, save_subspace
-from overparam.measure import mdl_upper_bound
+from overparam.compress.subspace.model import ProjectionKind
+from overparam.datasets import TrainTest
 from overparam.models import count_parameters
-from overparam.training import (
-    Ensemble,
-    accuracy,
-    batch_orders,
-    cross_entropy,
-    fit,
-    predict,
-)
-
-EXACT_BITS = 32
-
-
-class Samples(NamedTuple):
-    """Inputs and classes: (N, ...) and (N,), or with a leading axis of members."""
-
-    x: Tensor
-    y: Tensor
-    x_test: Tensor
-    y_test: Tensor
-
-
-class Recipe(NamedTuple):
-    """How one training runs: Adam at a constant rate."""
-
-    rate: float
-    epochs: int
-    batch_size: int
+from overparam.training import Ensemble, accuracy, batch_orders, fit
 
 
 def train_and_score(
     ensemble: Ensemble,
-    data: Samples,
-    recipe: Recipe,
+    data: TrainTest,
+    rate: float,
     *,
+    epochs: int,
+    batch_size: int,
     order_seeds: Sequence[int],
     progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
 ) -> pd.DataFrame:
     """Train an ensemble in place with Adam on the cross entropy.
 
     Args:
+        ensemble: E members.
+        data: shared by all, or of each member.
+        rate: constant learning rate.
+        epochs: passes over the data.
+        batch_size: samples per step.
         order_seeds: seeds of the members' sample orders; a single one serves all members.
+        progress: wraps the iterator over epochs.
 
     Returns:
         A row per member: lr, train_acc, test_acc, seconds (of the whole, shared evenly).
+
+    Raises:
+        ValueError: what :func:`overparam.training.fit` refuses.
     """
     started = time.perf_counter()
     fit(
         ensemble,
         data.x,
         data.y,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        optimizer=partial(torch.optim.Adam, lr=recipe.rate),
-        orders=batch_orders(data.y.shape[-1], recipe.epochs, order_seeds),
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=partial(torch.optim.Adam, lr=rate),
+        orders=batch_orders(data.y.shape[-1], epochs, order_seeds),
         progress=progress,
     )
     return pd.DataFrame(
         {
-            "lr": recipe.rate,
+            "lr": rate,
             "train_acc": accuracy(ensemble, data.x, data.y).numpy(),
             "test_acc": accuracy(ensemble, data.x_test, data.y_test).numpy(),
             "seconds": (time.perf_counter() - started) / ensemble.size,
@@ -83,128 +63,98 @@ def train_and_score(
     )
 
 
+def train_networks(
+    models: Sequence[nn.Module],
+    data: TrainTest,
+    rates: Sequence[float],
+    *,
+    seeds: Sequence[int],
+    epochs: int,
+    batch_size: int,
+    progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
+) -> pd.DataFrame:
+    """Train networks directly at each of several learning rates, always from the same start.
+
+    Args:
+        models: of one architecture; unchanged.
+        data: shared by all, or of each of them.
+        rates: constant learning rates of Adam.
+        seeds: of the networks, for the order of their samples.
+        epochs: passes over the data.
+        batch_size: samples per step.
+        progress: wraps the iterator over epochs.
+
+    Returns:
+        A row per rate and network: the columns of :func:`train_and_score`, seed, D.
+
+    Raises:
+        ValueError: no rates; not one seed per model; what :func:`train_and_score` refuses.
+    """
+    if not rates:
+        raise ValueError("rates must hold at least one learning rate")
+    if len(seeds) != len(models):
+        raise ValueError(f"seeds has {len(seeds)} entries for {len(models)} models")
+    runs = []
+    for rate in rates:
+        ensemble = Ensemble(models)
+        run = train_and_score(
+            ensemble,
+            data,
+            rate,
+            epochs=epochs,
+            batch_size=batch_size,
+            order_seeds=seeds,
+            progress=progress,
+        )
+        runs.append(run.assign(seed=list(seeds), D=count_parameters(models[0])))
+    return pd.concat(runs, ignore_index=True)
+
+
 def train_subspaces(
     model: nn.Module,
-    data: Samples,
+    data: TrainTest,
     dims: Sequence[int],
     projection: ProjectionKind,
-    recipe: Recipe,
+    rate: float,
     *,
+    epochs: int,
+    batch_size: int,
     seed: int,
     progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
 ) -> pd.DataFrame:
     """Train v for several d of one seed side by side (Li et al. 2018, section 2).
 
-    The seed is that of theta0, P and the order of samples.
+    Args:
+        model: the architecture.
+        data: of one seed.
+        dims: d of each member; equal ones with ``"sparse"``.
+        projection: kind of P.
+        rate: constant learning rate of Adam for v.
+        epochs: passes over the data.
+        batch_size: samples per step.
+        seed: of theta0, P and the order of samples.
+        progress: wraps the iterator over epochs.
 
     Returns:
         A row per d: dim, D, projection, v (the trained coordinates), and the columns of
         :func:`train_and_score`.
+
+    Raises:
+        ValueError: what :class:`SubspaceEnsemble` and :func:`train_and_score` refuse.
     """
     ensemble = SubspaceEnsemble(model, dims, projection, seed=seed, init_seed=seed)
-    runs = train_and_score(ensemble, data, recipe, order_seeds=(seed,), progress=progress)
+    runs = train_and_score(
+        ensemble,
+        data,
+        rate,
+        epochs=epochs,
+        batch_size=batch_size,
+        order_seeds=(seed,),
+        progress=progress,
+    )
     return runs.assign(
         dim=list(dims),
         D=count_parameters(model, trainable=True),
         projection=projection,
         v=[v.numpy() for v in ensemble.coordinates()],  # type: ignore[misc]
     )
-
-
-def quantise_runs(
-    model: nn.Module, data: Samples, runs: pd.DataFrame, bits: Sequence[int], *, seed: int
-) -> pd.DataFrame:
-    """Accuracy, size and description length of trained coordinates at 32 and fewer bits.
-
-    Args:
-        model: the architecture.
-        data: what the runs were trained on.
-        runs: rows of :func:`train_subspaces`, of one projection and this seed.
-        bits: numbers of bits, each in 2..16.
-
-    Returns:
-        A row per run and number of bits: dim, lr, bits, size_bytes, ratio (``32 D / (d b + 64)``),
-        train_acc, test_acc, mdl_bits (of the training labels).
-    """
-    cells = runs.merge(pd.Series((EXACT_BITS, *bits), name="bits"), how="cross")
-    (projection,) = cells["projection"].unique()
-    ensemble = SubspaceEnsemble(model, cells["dim"].tolist(), projection, seed=seed, init_seed=seed)
-    pairs = zip(cells["v"], cells["bits"], strict=True)
-    ensemble.set_coordinates([_at_bits(v, b) for v, b in pairs])
-    logits = predict(ensemble, data.x, shared=True)
-    losses = cross_entropy(logits, data.y.expand(ensemble.size, -1)).tolist()
-    codes = [
-        mdl_upper_bound(
-            int(row.dim),  # type: ignore[arg-type]
-            mean_loss=loss,
-            examples=len(data.y),
-            bits=int(row.bits),  # type: ignore[arg-type]
-            full_dim=int(row.D),  # type: ignore[arg-type]
-        )
-        for row, loss in zip(cells.itertuples(), losses, strict=True)
-    ]
-    scales = 32 * (cells["bits"] < EXACT_BITS)
-    return cells[["dim", "lr", "bits"]].assign(
-        size_bytes=-(-(cells["dim"] * cells["bits"] + 64 + scales) // 8),
-        ratio=[code.compression_ratio for code in codes],  # type: ignore[misc]
-        train_acc=accuracy(ensemble, data.x, data.y).numpy(),
-        test_acc=accuracy(ensemble, data.x_test, data.y_test).numpy(),
-        mdl_bits=[code.bits for code in codes],
-    )
-
-
-def _at_bits(v: Sequence[float], bits: int) -> Tensor:
-    exact = torch.tensor(v, dtype=torch.float32)
-    return exact if bits == EXACT_BITS else QuantisedVector.of(exact, bits).dequantise()
-
-
-@torch.no_grad()
-def round_trip_error(model: nn.Module, run: pd.Series, x: Tensor, *, seed: int) -> float:
-    """Largest difference of logits on x after a trained run was saved to a file and loaded.
-
-    Args:
-        model: the architecture.
-        run: one row of :func:`train_subspaces`.
-        x: inputs (N, ...).
-        seed: of the run.
-    """
-    dim = int(run["dim"])
-    wrapped = SubspaceModel(model, dim, run["projection"], seed=seed, init_seed=seed).eval()
-    wrapped.set_coordinates(_at_bits(run["v"], EXACT_BITS))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "subspace.safetensors"
-        save_subspace(wrapped, path)
-        loaded = load_subspace(path, model).eval()
-    return float((wrapped(x) - loaded(x)).abs().max())
-
-
-def quantise_full(models: Sequence[nn.Module], data: Samples, bits: Sequence[int]) -> pd.DataFrame:
-    """Accuracy of full networks whose weights are all quantised by one scale: the plain rival.
-
-    Returns:
-        A row per model and number of bits: member, bits, size_bytes, ratio (``32 D / (D b + 64)``),
-        test_acc.
-    """
-    tables = []
-    for width in bits:
-        rounded = [_rounded(model, width) for model in models]
-        full_dim = count_parameters(models[0])
-        tables.append(
-            pd.DataFrame(
-                {
-                    "member": range(len(models)),
-                    "bits": width,
-                    "size_bytes": -(-(full_dim * width + 96) // 8),
-                    "ratio": 32 * full_dim / (full_dim * width + 64),
-                    "test_acc": accuracy(Ensemble(rounded), data.x_test, data.y_test).numpy(),
-                }
-            )
-        )
-    return pd.concat(tables, ignore_index=True)
-
-
-def _rounded(model: nn.Module, bits: int) -> nn.Module:
-    plain = SubspaceModel(model, 1, "coordinates", seed=0)
-    theta = QuantisedVector.of(plain.theta0, bits).dequantise()
-    plain.theta0.copy_(theta)
-    return plain.materialise()

@@ -1,48 +1,43 @@
 """Study 58: is one scale and shift per channel enough to adapt a frozen network?"""
 
-import copy
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import torch
 
-from overparam.adapt import pairs, replace_head
-from overparam.adapt.merge_parity import merge_parity
-from overparam.adapt.methods import METHODS, apply_method, matched_size, tuning_report
+from overparam.adapt import (
+    METHODS,
+    load_tuned,
+    merge_parity,
+    pair_histogram,
+    prepared_members,
+    replace_head,
+    tuned_state,
+    tuning_report,
+)
 from overparam.datasets import (
-    CORRUPTIONS,
     TARGETS,
-    corrupt,
+    corrupted_members,
     digit_target,
     member_samples,
     own_target,
+    samples_table,
     signal_target,
 )
 from overparam.evidence import mean, per_group, where, worst
-from overparam.models import with_weights
+from overparam.measure import corruption_accuracy
+from overparam.models import stored_members
 from overparam.reporting import charts
-from overparam.store import Weights, tensor_column
+from overparam.store import Weights
 from overparam.studies.bases.digit_nets import IMAGE, Family, network, pretrained
-from overparam.study import DataFile, Field, Paper, Study, StudyConfig
-from overparam.training import Ensemble, accuracy, batch_orders, cosine, fit
-from overparam.training.member_rates import MemberRates
+from overparam.study import DataFile, Field, OneOf, PackageFile, Paper, Study, StudyConfig
+from overparam.training import Ensemble, cosine, rate_search, spared_adamw
 
-Task = Literal[
-    "inverted", "row-gain", "column-permutation", "checkerboard", "blurred-noise", "parity",
-    "mnist1d", "own",
-]  # fmt: skip
-Method = Literal[
-    "full", "linear", "bitfit", "norm", "adapter", "lora", "vpt-shallow", "vpt-deep",
-    "ssf", "ssf-scale", "ssf-shift", "ssf-final",
-]  # fmt: skip
 SUITE = (*TARGETS, "mnist1d")
+Task = Annotated[str, OneOf((*SUITE, "own"))]
+Method = Annotated[str, OneOf(METHODS)]
 # Of as many trained parameters as SSF, at least.
 RIVALS = ("adapter", "vpt-deep")
-# Of the histograms of what was learned.
-BINS = {"scale": np.linspace(0, 2, 41), "shift": np.linspace(-1, 1, 41)}
 # The columns that tell targets apart.
 AXIS = ["seed", "family", "task", "n_train"]
 
@@ -51,7 +46,7 @@ class Config(StudyConfig):
     families: tuple[Family, ...] = Field(
         ("mlp", "convnext", "vit"), description="pretrained networks"
     )
-    tasks: tuple[Task, ...] = Field(SUITE, description="targets to adapt to")  # type: ignore[arg-type]
+    tasks: tuple[Task, ...] = Field(SUITE, description="targets to adapt to")
     train_sizes: tuple[int, ...] = Field((60, 200), description="training examples of a target")
     costly_tasks: tuple[Task, ...] | None = Field(
         None, description="targets of convnext and vit, which take 4 and 10 times the MLP's time"
@@ -59,7 +54,10 @@ class Config(StudyConfig):
     costly_sizes: tuple[int, ...] | None = Field(
         None, description="training examples of convnext and vit"
     )
-    methods: tuple[Method, ...] = Field(METHODS, description="ways to adapt")  # type: ignore[arg-type]
+    methods: tuple[Method, ...] = Field(METHODS, description="ways to adapt")
+    digits_file: DataFile = Field(
+        PackageFile("sklearn", "datasets/data/digits.csv.gz"), description="scikit-learn's digits"
+    )
     own_file: DataFile | None = Field(
         None, description="your .npz with x (N, 1, 8, 8) floating and y (N,) integer, for own"
     )
@@ -107,14 +105,13 @@ study = Study(
 
 def targets(config):
     """Family, target and size of the training set."""
-    return [
-        {"family": family, "task": task, "n_train": n}
-        for family in config.families
-        for task in (config.tasks if family == "mlp" else config.costly_tasks or config.tasks)
-        for n in (
-            config.train_sizes if family == "mlp" else config.costly_sizes or config.train_sizes
-        )
-    ]
+    cells = []
+    for family in config.families:
+        tasks, sizes = config.tasks, config.train_sizes
+        if family != "mlp":
+            tasks, sizes = config.costly_tasks or tasks, config.costly_sizes or sizes
+        cells += [{"family": family, "task": t, "n_train": n} for t in tasks for n in sizes]
+    return cells
 
 
 def runs(config):
@@ -132,68 +129,37 @@ def merges(config):
     return [run for run in runs(config) if run["method"] == "ssf"]
 
 
-def samples(data, seeds, part):
-    """Images (S, N, 1, 8, 8) and labels (S, N) of a part, for S seeds."""
-    return tuple(map(torch.from_numpy, member_samples(data, seeds, part, name="data")))
-
-
 def new_heads(base, data, family, seeds):
     """The pretrained network of each seed, with a fresh head for the target."""
     classes = int(data.array("data", "y").max()) + 1
-    nets = (with_weights(network(family), base.weights("weights", seed=s)) for s in seeds)
+    nets = stored_members(partial(network, family), base, "weights", seeds)
     return [replace_head(net.eval(), classes, seed=s) for net, s in zip(nets, seeds, strict=True)]
 
 
 def prepared(nets, method, seeds, shallow_prompts):
     """The networks ready for a method; rivals train at least as many parameters as SSF."""
-    budget = tuning_report(apply_method(copy.deepcopy(nets[0]), "ssf")).tuned
-    size = shallow_prompts
-    if method != "vpt-shallow":
-        size = matched_size(nets[0], method, budget)
-    return [
-        apply_method(copy.deepcopy(net), method, size=size, seed=s)
-        for net, s in zip(nets, seeds, strict=True)
-    ]
+    size = shallow_prompts if method == "vpt-shallow" else None
+    return prepared_members(nets, method, seeds, size=size)
 
 
 def adapted(nets, tuned, method, seeds, shallow_prompts):
     """The networks as the step ``tuned`` left them: frozen weights, and what it stored."""
-    models = prepared(nets, method, seeds, shallow_prompts)
-    for model, seed in zip(models, seeds, strict=True):
-        trained = tuned.weights("trained", method=method, seed=seed)
-        model.load_state_dict(model.state_dict() | trained)
-    return [model.eval() for model in models]
-
-
-def spared_adamw(parameters, lr, weight_decay):
-    """AdamW that decays matrices alone, as the authors' code does."""
-    # Stacked over members, a vector has two axes.
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 2], "weight_decay": 0.0},
+    return [
+        load_tuned(net, tuned.weights("trained", method=method, seed=seed)).eval()
+        for net, seed in zip(prepared(nets, method, seeds, shallow_prompts), seeds, strict=True)
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr)
 
 
 @study.generate(each={"task": "tasks", "n_train": "train_sizes", "seed": "seeds"}, batch=16)
-def data(*, task, n_train, seeds, own_file, own_val):
+def data(*, task, n_train, seeds, digits_file, own_file, own_val):
     """Training, validation and test images of a target."""
-    tables = []
-    for seed in seeds:
-        if task == "own":
-            found = own_target(own_file, n_train=n_train, n_val=own_val, seed=seed)
-            if found.train.x.shape[1:] != IMAGE:
-                shape = found.train.x.shape[1:]
-                raise ValueError(f"{own_file}: images are {shape}; the base takes {IMAGE}")
-        elif task == "mnist1d":
-            found = signal_target(n_train=n_train, seed=seed)
-        else:
-            found = digit_target(task, n_train=n_train, seed=seed)
-        for part in ("train", "val", "test"):
-            x, y = getattr(found, part).x, getattr(found, part).y
-            columns = {"seed": pa.array(np.full(len(y), seed)), "part": pa.repeat(part, len(y))}
-            tables.append(pa.table({**columns, "x": tensor_column(x), "y": pa.array(y)}))
-    return pa.concat_tables(tables)
+    targets_of = {
+        "own": partial(own_target, own_file, n_val=own_val, shape=IMAGE),
+        "mnist1d": signal_target,
+        **{name: partial(digit_target, name, file=digits_file) for name in TARGETS},
+    }
+    found = {seed: targets_of[task](n_train=n_train, seed=seed) for seed in seeds}
+    return samples_table({seed: target.parts for seed, target in found.items()})
 
 
 @study.train(each=runs, reads={"base": pretrained})
@@ -206,49 +172,25 @@ def tuned(
     ``runs`` has a row per seed and rate, ``chosen`` where validation was best (ties: the smaller
     rate); ``trained`` holds what the chosen runs trained.
     """
-    rates = sorted(full_rates if method == "full" else tuning_rates)
     models = prepared(new_heads(base, data, family, seeds), method, seeds, shallow_prompts)
-    members = [(i, rate) for i in range(len(seeds)) for rate in rates]
-    own = torch.tensor([i for i, _ in members])
-    nets = Ensemble([models[i] for i, _ in members])
-    x, y = samples(data, seeds, "train")
     epochs = max(1, round(steps / -(-n_train // batch_size)))
-    per_member = MemberRates([rate for _, rate in members])
-    trace = fit(
-        nets,
-        x[own],
-        y[own],
+    search = rate_search(
+        models,
+        seeds,
+        full_rates if method == "full" else tuning_rates,
+        **{p: member_samples(data, seeds, p, name="data") for p in ("train", "val", "test")},
         epochs=epochs,
         batch_size=batch_size,
-        optimizer=partial(spared_adamw, lr=per_member.peak, weight_decay=weight_decay),
+        optimizer=partial(spared_adamw, weight_decay=weight_decay),
         schedule=cosine(warmup=epochs // 10),
-        orders=batch_orders(n_train, epochs, seeds)[own],
-        callbacks=[per_member],
         progress=progress,
     )
-    scores = {}
-    for part in ("val", "test"):
-        x, y = samples(data, seeds, part)
-        scores[f"{part}_acc"] = accuracy(nets, x[own], y[own]).numpy()
-    report = tuning_report(models[0])
-    frame = pd.DataFrame(
-        {
-            "seed": [seeds[i] for i, _ in members],
-            "lr": per_member.rates,
-            **scores,
-            "n_params": report.tuned,
-            "head_params": report.head,
-            "backbone_params": report.backbone,
-            "train_loss": trace.train_loss[:, -1].numpy(),
-            "diverged": trace.diverged.numpy(),
-        }
-    )
-    best = frame.groupby("seed", sort=False)["val_acc"].idxmax().tolist()
-    names = {name for name, p in models[0].named_parameters() if p.requires_grad}
-    states = [{n: t for n, t in nets.state(row).items() if n in names} for row in best]
+    size = tuning_report(models[0])
     return {
-        "runs": frame.assign(chosen=frame.index.isin(best)),
-        "trained": Weights.stack([({"seed": s}, t) for s, t in zip(seeds, states, strict=True)]),
+        "runs": search.runs.assign(
+            n_params=size.tuned, head_params=size.head, backbone_params=size.backbone
+        ),
+        "trained": Weights.by_seed(seeds, map(tuned_state, search.best)),
     }
 
 
@@ -261,19 +203,13 @@ def merged(base, data, tuned, *, family, task, n_train, method, seeds, shallow_p
     """Fold the pairs away; ``merge`` compares with the base, ``factors`` counts their values."""
     bases = new_heads(base, data, family, seeds)
     models = adapted(bases, tuned, method, seeds, shallow_prompts)
-    rows, factors = [], []
-    for seed, plain, model, x in zip(
-        seeds, bases, models, samples(data, seeds, "test")[0], strict=True
-    ):
-        rows.append(merge_parity(plain, model, x).assign(seed=seed))
-        for kind, edges in BINS.items():
-            values = torch.cat([getattr(p, kind).detach() for p in pairs(model).values()])
-            counts = np.histogram(values.clamp(edges[0], edges[-1]), edges)[0]
-            factors.append(
-                pd.DataFrame({"seed": seed, "kind": kind, "bin": edges[:-1], "count": counts})
-            )
+    images, _ = member_samples(data, seeds, "test", name="data")
+    merge, factors = [], []
+    for seed, plain, model, x in zip(seeds, bases, models, images, strict=True):
+        merge.append(merge_parity(plain, model, x).assign(seed=seed))
+        factors.append(pair_histogram(model).assign(seed=seed))
     return {
-        "merge": pd.concat(rows, ignore_index=True),
+        "merge": pd.concat(merge, ignore_index=True),
         "factors": pd.concat(factors, ignore_index=True),
     }
 
@@ -282,9 +218,9 @@ def merged(base, data, tuned, *, family, task, n_train, method, seeds, shallow_p
 def results(tuned):
     """The chosen run of each seed; ``full-default`` is full tuning at its middle rate."""
     table = tuned["runs"]
-    full = table[table["method"] == "full"]
-    rates = sorted(full["lr"].unique())
-    default = full[full["lr"] == rates[len(rates) // 2]].assign(method="full-default")
+    rates = sorted(where(table, method="full")["lr"].unique())
+    middle = rates[len(rates) // 2 :][:1]
+    default = where(table, method="full", lr=middle).assign(method="full-default")
     return pd.concat([table[table["chosen"]], default], ignore_index=True).drop(columns="chosen")
 
 
@@ -292,31 +228,31 @@ def results(tuned):
 def robustness(base, data, tuned, *, family, task, n_train, seeds, shallow_prompts):
     """Accuracy of the chosen runs on corrupted test images."""
     bases = new_heads(base, data, family, seeds)
-    x, y = samples(data, seeds, "test")
-    harder = {
-        (kind, level): torch.from_numpy(
-            np.stack(
-                [corrupt(a.numpy(), kind, level, seed=s) for a, s in zip(x, seeds, strict=True)]
-            )
-        )
-        for kind in CORRUPTIONS
-        for level in (1, 2, 3)
-    }
-    rows = []
+    x, y = member_samples(data, seeds, "test", name="data")
+    harder = corrupted_members(x, seeds)
+    tables = []
     for method in tuned["runs"]["method"].unique():
         nets = Ensemble(adapted(bases, tuned, method, seeds, shallow_prompts))
-        for (kind, level), images in harder.items():
-            row = {"method": method, "corruption": kind, "level": level, "seed": seeds}
-            rows.append(pd.DataFrame({**row, "test_acc": accuracy(nets, images, y).numpy()}))
-    return pd.concat(rows, ignore_index=True)
+        tables.append(corruption_accuracy(nets, harder, y, seeds).assign(method=method))
+    return pd.concat(tables, ignore_index=True)
+
+
+def by_method(table, column, *methods):
+    """A row per target and a column per method; NaN where a method was not run."""
+    return table.pivot(index=AXIS, columns="method", values=column).reindex(columns=[*methods])
 
 
 def gap(table, arm, rival):
     """Difference of test accuracies by seed: mean over targets, then over families."""
-    wide = table.pivot(index=AXIS, columns="method", values="test_acc")
-    wide = wide.reindex(columns=[arm, rival])
+    wide = by_method(table, "test_acc", arm, rival)
     by_family = (wide[arm] - wide[rival]).dropna().groupby(["seed", "family"]).mean()
     return by_family.groupby("seed").mean()
+
+
+def ahead(table, arm, rival, *, by):
+    """Evidence that a method's accuracy exceeds a rival's by so much."""
+    name = "linear probing" if rival == "linear" else rival
+    return mean(gap(table, arm, rival), region=(by, None), label=f"less {name}")
 
 
 @study.claim(
@@ -328,14 +264,13 @@ def gap(table, arm, rival):
     decided_at="full",
 )
 def matches_full(results, *, arm):
-    def evidence(rows):
-        return mean(gap(rows, arm, "full"), region=(-0.005, None), label="less full")
-
-    table = results["results"]
+    table = results["results"].sort_values("n_train")
     own = where(table, method=arm)
     share = own["n_params"] / own["backbone_params"]
-    few = worst(share, region=(None, 0.05), label="share of parameters trained")
-    return [*per_group(table.sort_values("n_train"), "n_train", evidence), few]
+    return [
+        *per_group(table, "n_train", lambda rows: ahead(rows, arm, "full", by=-0.005)),
+        worst(share, region=(None, 0.05), label="share of parameters trained"),
+    ]
 
 
 @study.claim(
@@ -348,14 +283,12 @@ def matches_full(results, *, arm):
 )
 def beats_light_tuning(results, *, arm):
     table = results["results"]
-    parts = [mean(gap(table, arm, "linear"), region=(0.02, None), label="less linear probing")]
-    wide = table.pivot(index=AXIS, columns="method", values="n_params")
-    rivals = [name for name in RIVALS if name in wide]
-    wide = wide.reindex(columns=[arm, *rivals])
-    for rival in rivals:
+    parts = [ahead(table, arm, "linear", by=0.02)]
+    for rival in [name for name in RIVALS if name in table["method"].unique()]:
+        wide = by_method(table, "n_params", arm, rival)
         ratio = (wide[arm] / wide[rival]).dropna()
         parts += [
-            mean(gap(table, arm, rival), region=(0, None), label=f"less {rival}"),
+            ahead(table, arm, rival, by=0),
             worst(ratio, region=(None, 1), label=f"parameters against {rival}"),
         ]
     return parts
@@ -387,10 +320,8 @@ def free_at_inference(merged, *, arm):
     decided_at="full",
 )
 def works_everywhere(results, *, arm):
-    def evidence(rows):
-        return mean(gap(rows, arm, "linear"), region=(0, None), label="less linear probing")
-
-    return per_group(results["results"].sort_values("family"), "family", evidence)
+    table = results["results"].sort_values("family")
+    return per_group(table, "family", lambda rows: ahead(rows, arm, "linear", by=0))
 
 
 @study.figure(

@@ -7,18 +7,16 @@ A study that starts from them names the step and takes the weights of its family
     @study.train(each={"family": "families", "seed": "seeds"}, batch=16,
                  reads={"base": pretrained})
     def tuned(base, *, family, seeds):
-        nets = [with_weights(network(family), base.weights("weights", seed=s)) for s in seeds]
+        nets = stored_members(partial(network, family), base, "weights", seeds)
 """
 
 from functools import partial
 from typing import ClassVar, Literal
 
-import pandas as pd
-import pyarrow as pa
 import torch
 from torch import nn
 
-from overparam.datasets import digit_source, member_samples
+from overparam.datasets import digit_source, member_samples, samples_table
 from overparam.models import (
     ResidualMLP,
     TinyConvNeXt,
@@ -26,9 +24,9 @@ from overparam.models import (
     count_parameters,
     seeded,
 )
-from overparam.store import Weights, tensor_column
-from overparam.study import Field, Study, StudyConfig
-from overparam.training import Ensemble, accuracy, batch_orders, cosine, fit
+from overparam.store import Weights
+from overparam.study import DataFile, Field, PackageFile, Study, StudyConfig
+from overparam.training import Ensemble, batch_orders, cosine, fit, run_table
 
 NETWORKS = {"mlp": ResidualMLP, "convnext": TinyConvNeXt, "vit": TinyViT}
 Family = Literal["mlp", "convnext", "vit"]
@@ -39,6 +37,9 @@ CLASSES = 80
 class Config(StudyConfig):
     families: tuple[Family, ...] = Field(
         ("mlp", "convnext", "vit"), description="architectures to pretrain"
+    )
+    digits_file: DataFile = Field(
+        PackageFile("sklearn", "datasets/data/digits.csv.gz"), description="scikit-learn's digits"
     )
     epochs: int = Field(12, ge=1, description="epochs of the MLP and the ConvNeXt")
     vit_epochs: int = Field(20, ge=1, description="epochs of the transformer, which learns slowly")
@@ -72,18 +73,9 @@ def network(family: Family, classes: int = CLASSES) -> nn.Module:
 
 
 @study.generate(each={"seed": "seeds"})
-def source(*, seed):
+def source(*, seed, digits_file):
     """The source task of a seed, on digits that the seed's target tasks don't have."""
-    task = digit_source(seed)
-    parts = [("train", task.train), ("test", task.test)]
-    return pa.concat_tables(
-        [
-            pa.table(
-                {"part": pa.repeat(part, len(s.y)), "x": tensor_column(s.x), "y": pa.array(s.y)}
-            )
-            for part, s in parts
-        ]
-    )
+    return samples_table({seed: digit_source(seed, digits_file).parts})
 
 
 @study.train(each={"family": "families", "seed": "seeds"}, batch=16)
@@ -92,10 +84,8 @@ def pretrained(
     progress, checkpoint,
 ):  # fmt: skip
     """One network per seed, as one ensemble: ``weights``, and accuracies on the source task."""
-    (x, y), (x_test, y_test) = (
-        map(torch.from_numpy, member_samples(source, seeds, part, name="source"))
-        for part in ("train", "test")
-    )
+    train, test = (member_samples(source, seeds, p, name="source") for p in ("train", "test"))
+    (x, y) = train
     epochs = vit_epochs if family == "vit" else epochs
     nets = Ensemble([seeded(partial(network, family), seed) for seed in seeds])
     trace = fit(
@@ -110,16 +100,8 @@ def pretrained(
         progress=progress,
         checkpoint=checkpoint,
     )
-    runs = {
-        "seed": seeds,
-        "params": count_parameters(network(family)),
-        "train_acc": accuracy(nets, x, y).numpy(),
-        "test_acc": accuracy(nets, x_test, y_test).numpy(),
-        "train_loss": trace.train_loss[:, -1].numpy(),
-        "steps": trace.steps,
-        "diverged": trace.diverged.numpy(),
-    }
+    runs = run_table(nets, trace, seeds, train=train, test=test)
     return {
-        "runs": pd.DataFrame(runs),
-        "weights": Weights.stack([({"seed": s}, nets.state(i)) for i, s in enumerate(seeds)]),
+        "runs": runs.assign(params=count_parameters(network(family)), steps=trace.steps),
+        "weights": Weights.by_seed(seeds, nets.states()),
     }

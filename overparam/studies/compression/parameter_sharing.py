@@ -5,23 +5,16 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
-import torch
 
 from overparam.compress import (
     PRUNING,
     SHARING,
-    at_equal_memory,
-    compressible_weights,
-    dead_layers,
-    lottery_rewind,
-    masks_of,
-    materialise,
-    memory_size,
-    method_callbacks,
-    share_parameters,
-    sharing_report,
-    sparse_bits,
-    weight_count,
+    load_table,
+    method_bits,
+    share_members,
+    train_at_equal_memory,
+    train_beside_dense,
+    train_compressed,
 )
 from overparam.datasets import (
     Split,
@@ -34,17 +27,14 @@ from overparam.datasets import (
     stratified_split,
 )
 from overparam.evidence import by_seed, exact, mean, per_group
-from overparam.models import MLP, VGGSmall, seeded, with_weights
+from overparam.measure import margin_over_best, sweep_stability
+from overparam.models import MLP, VGGSmall, image_shape, seeded, stored_members
 from overparam.reporting import charts
 from overparam.store import Weights
 from overparam.study import DataFile, Field, OneOf, PackageFile, Paper, Study, StudyConfig
-from overparam.theory import FAMILIES, family_draws, prune_variance, raw_kurtosis, rps_variance
-from overparam.training import Ensemble, accuracy, batch_orders, fit, multistep
+from overparam.theory import FAMILIES, family_variances, vector_variances
 
-METHODS = (
-    *("rps_stable", "roast", "hashed", "mag", "snip", "grasp", "synflow", "random", "small"),
-    "rps_frozen",
-)
+METHODS = ("rps_stable", "roast", "hashed", *PRUNING, "small", "rps_frozen")
 Task = Annotated[str, Field(pattern="^(digits|mnist1d|own)/(mlp|vgg)$")]
 Method = Annotated[str, OneOf((*METHODS, "ltr", "hashed_scaled", "roast_scaled"))]
 Sharing = Annotated[str, OneOf(tuple(SHARING))]
@@ -126,55 +116,29 @@ def network(task, hidden, x, y, width=None):
     """The architecture of a task; ``width`` makes it narrower (the baseline ``small``)."""
     shape, classes = tuple(x.shape[2:]), int(y.max()) + 1
     if task.endswith("/vgg"):
-        image = (1, 8, 8) if shape == (64,) else shape if len(shape) > 1 else (1, *shape)
-        return VGGSmall(image, width=width or 16, classes=classes)
+        return VGGSmall(image_shape(shape), width=width or 16, classes=classes)
     hidden = width or hidden
     return MLP((int(np.prod(shape)), hidden, hidden, classes))
 
 
-def samples(splits, seeds, part):
-    """Inputs (S, N, ...) and labels (S, N) of a part, for S seeds."""
-    x, y = member_samples(splits, seeds, part)
-    return torch.from_numpy(x).float(), torch.from_numpy(y)
-
-
-def trained(models, splits, seeds, *, epochs, batch_size, learning_rate, progress=None):
+def trained(splits, seeds, models, **options):
     """Train members by the paper's recipe; a seed's data order is the same for all methods.
 
     Returns the ensemble, and a row per member: test accuracy, last training loss, divergence.
     """
-    x, y = samples(splits, seeds, "train")
-    ensemble = Ensemble(models)
-    trace = fit(
-        ensemble,
-        x,
-        y,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=partial(torch.optim.SGD, lr=learning_rate, momentum=0.9, weight_decay=1e-4),
-        schedule=multistep((0.6, 0.85)),
-        orders=batch_orders(x.shape[1], epochs, seeds),
-        callbacks=method_callbacks(models),
-        progress=progress,
-    )
-    rows = {
-        "seed": seeds,
-        "test_acc": accuracy(ensemble, *samples(splits, seeds, "test")).numpy(),
-        "train_loss": trace.train_loss[:, -1].double().numpy(),
-        "diverged": trace.diverged.numpy(),
-    }
-    return ensemble, pd.DataFrame(rows)
+    samples = {part: member_samples(splits, seeds, part) for part in ("train", "test")}
+    recipe = {"momentum": 0.9, "weight_decay": 1e-4, "drops": (0.6, 0.85)}
+    return train_compressed(models, seeds, **samples, **recipe, **options)
 
 
 @study.generate(each={"task": "tasks", "seed": "seeds"}, batch=16)
 def splits(*, task, seeds, digits_file, own_file, train_size):
     """Train and test sets, standardised by the training set; MNIST-1D comes split."""
+    if task.startswith("mnist1d/"):
+        return split_tables({seed: mnist1d(seed=seed) for seed in seeds})
+    data = digits(digits_file) if task.startswith("digits/") else read_labelled(own_file)
     found = {}
     for seed in seeds:
-        if task.startswith("mnist1d/"):
-            found[seed] = mnist1d(seed=seed)
-            continue
-        data = digits(digits_file) if task.startswith("digits/") else read_labelled(own_file)
         train, test = stratified_split(data.y, (train_size, -1), seed)
         scale = Standardizer.fit(data.x[train])
         x_train, x_test = scale(data.x[train]), scale(data.x[test])
@@ -188,16 +152,14 @@ def dense(
 ):
     """The dense networks: their start, the early checkpoint that tickets rewind to, the outcome."""
     recipe = {"batch_size": batch_size, "learning_rate": learning_rate}
-    make = partial(network, task, hidden, *samples(splits, seeds, "train"))
+    make = partial(network, task, hidden, *member_samples(splits, seeds, "train"))
     start = [seeded(make, seed) for seed in seeds]
-    early, _ = trained(start, splits, seeds, epochs=rewind_epochs, **recipe)
-    _, runs = trained(start, splits, seeds, epochs=epochs, progress=progress, **recipe)
+    early, _ = trained(splits, seeds, start, epochs=rewind_epochs, **recipe)
+    _, runs = trained(splits, seeds, start, epochs=epochs, progress=progress, **recipe)
     return {
         "runs": runs,
-        "start": Weights.stack(
-            [({"seed": s}, m.state_dict()) for s, m in zip(seeds, start, strict=True)]
-        ),
-        "early": Weights.stack([({"seed": s}, early.state(i)) for i, s in enumerate(seeds)]),
+        "start": Weights.by_seed(seeds, [net.state_dict() for net in start]),
+        "early": Weights.by_seed(seeds, early.states()),
     }
 
 
@@ -211,35 +173,22 @@ def compressed(
 ):  # fmt: skip
     """Compress to m = n / c weights by one method, train, test."""
     recipe = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    x, y = samples(splits, seeds, "train")
+    x, y = member_samples(splits, seeds, "train")
     make = partial(network, task, hidden, x, y)
-    table = "early" if method == "ltr" else "start"
-    start = [with_weights(make(), dense.weights(table, seed=seed)) for seed in seeds]
-    n = sum(slot.size for slot in compressible_weights(start[0]))
-    memory = memory_size(n, compression)
-    if memory == n and method not in SHARING:  # nothing is cut: this is the dense net
-        runs = dense["runs"].drop(columns=["task"])
-        return runs.assign(weights=n, memory=n, epochs=epochs, dead_layers=0)
-    if method == "small" and weight_count(make, 1) > memory:  # not even one channel wide
-        absent = {"test_acc": np.nan, "train_loss": np.nan, "diverged": False}
-        runs = pd.DataFrame({"seed": seeds, **absent})
-        return runs.assign(weights=n, memory=memory, epochs=epochs, dead_layers=0)
-    if method == "ltr":
-        outcomes = []
-
-        def retrain(nets, _round):
-            outcomes.append(trained(nets, splits, seeds, **recipe))
-            return outcomes[-1][0].members()
-
-        tickets = lottery_rewind(start, retrain, count=memory, rounds=ltr_rounds)
-        models, runs = [ticket.ticket for ticket in tickets], outcomes[-1][1]
-    else:
-        batch = {"x": x[:, :batch_size], "y": y[:, :batch_size], "seeds": seeds}
-        models = at_equal_memory(method, start, compression, **batch, narrower=make)
-        _, runs = trained(models, splits, seeds, progress=progress, **recipe)
-    pruned = method in (*PRUNING, "ltr")
-    dead = [int(dead_layers(masks_of(model)).sum()) if pruned else 0 for model in models]
-    return runs.assign(weights=n, memory=memory, epochs=epochs, dead_layers=dead)
+    found = train_at_equal_memory(
+        method,
+        stored_members(make, dense, "early" if method == "ltr" else "start", seeds),
+        compression,
+        partial(trained, splits, seeds, progress=progress, **recipe),
+        dense=dense["runs"].drop(columns="task"),
+        x=x[:, :batch_size],
+        y=y[:, :batch_size],
+        seeds=seeds,
+        narrower=make,
+        rounds=ltr_rounds,
+    )
+    size = {"weights": found.weights, "memory": found.memory, "epochs": epochs}
+    return found.runs.assign(**size, dead_layers=found.dead_layers)
 
 
 @study.compress(
@@ -251,17 +200,13 @@ def stability(
 ):  # fmt: skip
     """One sharing method from every half-width s of the shared numbers' start."""
     recipe = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    make = partial(network, task, hidden, *samples(splits, seeds, "train"))
-    start = [with_weights(make(), dense.weights("start", seed=seed)) for seed in seeds]
-    runs = []
-    for scale in progress(init_scales, description="init scales"):
-        models = [
-            share_parameters(
-                net, stability_compression, seed=s, init_scale=scale, **SHARING[method]
-            )
-            for net, s in zip(start, seeds, strict=True)
-        ]
-        runs.append(trained(models, splits, seeds, **recipe)[1].assign(init_scale=scale))
+    make = partial(network, task, hidden, *member_samples(splits, seeds, "train"))
+    start = stored_members(make, dense, "start", seeds)
+    share = partial(share_members, method, start, stability_compression, seeds=seeds)
+    runs = [
+        trained(splits, seeds, share(init_scale=scale), **recipe)[1].assign(init_scale=scale)
+        for scale in progress(init_scales, description="init scales")
+    ]
     return pd.concat(runs, ignore_index=True)
 
 
@@ -273,60 +218,33 @@ def recovered(
 ):
     """Sharing at c = 1, beside a dense net that starts from the shared net's own weights."""
     recipe = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    make = partial(network, task, hidden, *samples(splits, seeds, "train"))
-    start = [with_weights(make(), dense.weights("start", seed=seed)) for seed in seeds]
-    shared = [
-        share_parameters(n, 1, seed=s, **SHARING[method]) for n, s in zip(start, seeds, strict=True)
-    ]
-    plain = [materialise(model) for model in shared]
-    loads = [sharing_report(model).loads.numpy() for model in shared]
-    _, runs = trained(shared, splits, seeds, progress=progress, **recipe)
-    _, dense_runs = trained(plain, splits, seeds, **recipe)
-    histogram = pd.concat(
-        [
-            pd.Series(load).value_counts().rename_axis("load").reset_index(name="buckets")
-            .assign(seed=seed)
-            for load, seed in zip(loads, seeds, strict=True)
-        ],
-        ignore_index=True,
-    )  # fmt: skip
-    return {
-        "runs": runs.assign(
-            dense_acc=dense_runs["test_acc"],
-            max_load=[int(load.max()) for load in loads],
-            empty_fraction=[float((load == 0).mean()) for load in loads],
-        ),
-        "loads": histogram,
-    }
+    make = partial(network, task, hidden, *member_samples(splits, seeds, "train"))
+    shared = share_members(method, stored_members(make, dense, "start", seeds), 1, seeds=seeds)
+    train = partial(trained, splits, seeds, progress=progress, **recipe)
+    return {"runs": train_beside_dense(shared, train), "loads": load_table(shared, seeds)}
 
 
 @study.evaluate
 def accuracies(dense, compressed):
     """Every run with its memory in bits: sparse nets store positions, shared ones none."""
-    runs = compressed["compressed"].drop(columns="seconds", errors="ignore")
-    sparse = runs["method"].isin([*PRUNING, "ltr"])
-    bits = [
-        sparse_bits(n, k) if positions else 32.0 * k
-        for n, k, positions in zip(runs["weights"], runs["memory"], sparse, strict=True)
-    ]
+    runs = compressed["compressed"]
+    sizes = runs[["method", "weights", "memory"]].itertuples(index=False)
     full = dense["runs"][["task", "seed", "test_acc"]].rename(columns={"test_acc": "dense_acc"})
-    return runs.assign(bits=bits).merge(full, on=["task", "seed"])
+    return runs.assign(bits=[method_bits(*size) for size in sizes]).merge(full, on=["task", "seed"])
 
 
 @study.evaluate
 def variances(*, memory, digits_file, seed):
     """Variance of an inner product from m numbers: keep m coordinates, or share m buckets."""
-    rows = []
-    for family, (kurtosis, _) in FAMILIES.items():
-        x = family_draws(family, draws=200, n=16 * memory, seed=seed)
-        means = prune_variance(x, x, memory).mean(), rps_variance(x, x, memory).mean()
-        rows.append((family, kurtosis, *means))
     images = digits(digits_file).x.astype(float)
-    for name, x in {"digits": images, "constant": np.ones((2, images.shape[1]))}.items():
-        m = x.shape[1] // 8
-        each = raw_kurtosis(x), prune_variance(x, x, m), rps_variance(x, x, m)
-        rows += [(name, *values) for values in zip(*each, strict=True)]
-    return pd.DataFrame(rows, columns=["source", "kurtosis", "var_prune", "var_rps"])
+    m = images.shape[1] // 8
+    return pd.DataFrame(
+        [
+            *family_variances(memory, n=16 * memory, draws=200, seed=seed),
+            *vector_variances("digits", images, m),
+            *vector_variances("constant", np.ones((2, images.shape[1])), m),
+        ]
+    )
 
 
 @study.claim(
@@ -338,11 +256,9 @@ def variances(*, memory, digits_file, seed):
 )
 def beats_pruning(accuracies, *, arm):
     def evidence(runs):
-        c = runs["compression"].iloc[0]
-        rivals = {method: by_seed(runs, "test_acc", method=method) for method in RIVALS}
-        best = pd.DataFrame(rivals).mean().fillna(0).idxmax()
-        difference = by_seed(runs, "test_acc", method=arm) - rivals[best]
-        return mean(difference, region=(0 if c == 500 else -0.02, None), label=f"less {best}")
+        low = 0 if runs["compression"].iloc[0] == 500 else -0.02
+        margin, best = margin_over_best(runs, "test_acc", arm, RIVALS)
+        return mean(margin, region=(low, None), label=f"less {best}")
 
     runs = accuracies["accuracies"]
     runs = runs[(runs["compression"] <= 50) | (runs["compression"] == 500)]
@@ -365,11 +281,6 @@ def beats_lottery_tickets(accuracies, *, arm):
     return per_group(runs[runs["compression"] >= 500], SETTING, evidence)
 
 
-def counting_divergence(runs):
-    """A run that diverged has accuracy 0."""
-    return runs.assign(test_acc=runs["test_acc"].where(~runs["diverged"], 0.0))
-
-
 @study.claim(
     "ROAST is unstable in the scale of its start, STABLE-RPS is not",
     source="Section on stability; share of starts s that diverge or end 0.05 below the method's "
@@ -378,11 +289,7 @@ def counting_divergence(runs):
     control="rps_unscaled",
 )
 def stable_in_scale(stability, *, arm):
-    runs = counting_divergence(stability["stability"])
-    table = runs.pivot_table(index=["method", "seed"], columns="init_scale", values="test_acc")
-    failed = table.lt(table.max(axis=1) - 0.05, axis=0).mean(axis=1)
-    spread = table.max(axis=1) - table.min(axis=1)
-    found = pd.DataFrame({"failed": failed, "spread": spread}).reset_index()
+    found = sweep_stability(stability["stability"], "init_scale", "test_acc", tolerance=0.05)
     roast = by_seed(found, "failed", method="roast")
     return [
         mean(by_seed(found, "failed", method=arm), region=(None, 0), label="starts that fail"),
@@ -451,7 +358,7 @@ def accuracy_per_bit(accuracies):
 @study.figure("Accuracy against the scale of the start", caption="A diverged run counts as 0.")
 def scale_curves(stability):
     return charts.band(
-        counting_divergence(stability["stability"]), "init_scale", "test_acc", "method",
+        stability["stability"], "init_scale", "test_acc", "method",
         log_x=True, x_title="half-width s of the shared numbers' start", y_title="test accuracy",
     )  # fmt: skip
 

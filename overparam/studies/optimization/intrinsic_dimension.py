@@ -2,68 +2,48 @@
 
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 import pandas as pd
-import torch
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from overparam.compress.subspace import (
     SOLVED,
-    Recipe,
-    Samples,
-    SubspacePolicies,
-    he_normal,
+    SubspaceSearch,
+    affordable_projection,
+    he_normal_members,
     quantise_full,
     quantise_runs,
     round_trip_error,
+    search_policies,
     solve_group_sums,
     train_and_score,
-    train_subspaces,
+    train_networks,
 )
-from overparam.datasets import (
-    Split,
-    digits,
-    member_samples,
-    mnist1d,
-    permutation,
-    permuted_labels,
-    read_labelled,
-    split_tables,
-    stratified_split,
-)
-from overparam.evidence import (
-    by_seed,
-    exact,
-    loglog_slopes,
-    mean,
-    paired_difference,
-    ratio,
-    worst,
-)
-from overparam.measure import (
-    dimension_by_seed,
-    dimension_summary,
-    intrinsic_dimension_of_runs,
-    shortest_code,
-)
-from overparam.models import MLP, SmallConvNet, count_parameters, with_weights
+from overparam.datasets import SHUFFLED_SOURCES, TrainTest, shuffled_splits, split_tables
+from overparam.evidence import by_seed, exact, mean, paired_difference, ratio, where, worst
+from overparam.measure import at_best_rate, dimension_tables, equal_size_rivals, size_trend
+from overparam.models import MLP, NETWORK_NAMES, named_network, stored_members
 from overparam.reporting import charts
 from overparam.store import Weights
 from overparam.study import DataFile, Field, PackageFile, Paper, Study, StudyConfig
-from overparam.training import Ensemble, cem
+from overparam.training import Ensemble
 
 # Of the full networks' performance, that a subspace must reach.
 SHARE = 0.9
-TASK = r"^(digits|shuffled-pixels|shuffled-labels|mnist1d|own)/(conv|[1-9]\d*(x[1-9])?)(/native)?$"
 # Tasks that the claims compare.
 WIDTHS = ("digits/32", "digits/100x2", "digits/200x2", "digits/400x2")
 LARGER = ("digits/100x2", "digits/200x2")
 POLE = "cart-pole/32x2"
+
+PROBLEMS = "|".join(SHUFFLED_SOURCES)
+Task = Annotated[str, Field(pattern=f"^({PROBLEMS})/({NETWORK_NAMES})(/native)?$")]
 Projection = Literal["dense", "sparse", "fastfood"]
+Bits = Annotated[int, Field(ge=2, le=16)]
+Sizes = tuple[PositiveInt, ...]
+Rates = tuple[PositiveFloat, ...]
 
 
 class Config(StudyConfig):
-    tasks: tuple[Annotated[str, Field(pattern=TASK)], ...] = Field(
+    tasks: tuple[Task, ...] = Field(
         ("digits/32",),
         description="PROBLEM/MODEL of digits, shuffled-pixels, shuffled-labels, mnist1d or own; 32 "
         "(one hidden layer), 100x2 (two) or conv; /native after it trains native coordinates",
@@ -84,37 +64,25 @@ class Config(StudyConfig):
     train_size: int = Field(1200, ge=10, description="training samples")
     test_size: int = Field(597, ge=10, description="test samples of mnist1d")
     pixel_order: int = Field(0, ge=0, description="seed of the one order of shuffled pixels")
-    dims: tuple[PositiveInt, ...] = Field(
-        (10, 40, 80, 120, 160), description="grid of d, increasing"
-    )
-    more_dims: tuple[PositiveInt, ...] = Field(
-        (), description="further d, tried while none before them suffices"
-    )
-    resolution: float = Field(
-        3.0, gt=0, description="bisect until the bracket's ends differ by this share"
-    )
-    rates: tuple[PositiveFloat, ...] = Field((0.1,), description="learning rates of Adam for v")
-    native_rates: tuple[PositiveFloat, ...] = Field(
+    dims: Sizes = Field((10, 40, 80, 120, 160), description="grid of d, increasing")
+    more_dims: Sizes = Field((), description="further d, tried while none before them suffices")
+    resolution: float = Field(3.0, gt=0, description="bisect until the bracket is this share wide")
+    rates: Rates = Field((0.1,), description="learning rates of Adam for v")
+    native_rates: Rates = Field(
         (0.03, 0.1, 0.3), description="learning rates for native coordinates; the best counts"
     )
     direct_rate: float = Field(1e-3, gt=0, description="learning rate of Adam for full networks")
     batch_size: int = Field(100, ge=1, description="samples per step")
     epochs: int = Field(40, ge=1, description="epochs of every training")
     dense_limit: int = Field(20_000, ge=1, description="D from which on fastfood replaces dense")
-    projections: tuple[Projection, ...] = Field(
-        ("fastfood",), description="kinds of P compared at one d"
-    )
-    compared_dim: int = Field(80, ge=1, description="that d")
-    small_widths: tuple[PositiveInt, ...] = Field((2,), description="hidden units of small nets")
-    small_rates: tuple[PositiveFloat, ...] = Field(
-        (0.01,), description="learning rates of small nets; the best counts"
-    )
-    bits: tuple[Annotated[int, Field(ge=2, le=16)], ...] = Field(
-        (16, 8, 6, 4), description="bits of a quantised coordinate"
-    )
-    toy_dims: tuple[PositiveInt, ...] = Field((9, 10), description="d of the toy problem")
+    projections: tuple[Projection, ...] = Field(("fastfood",), description="kinds of P to compare")
+    compared_dim: int = Field(80, ge=1, description="d at which they are compared")
+    small_widths: Sizes = Field((2,), description="hidden units of small nets")
+    small_rates: Rates = Field((0.01,), description="learning rates of small nets; the best counts")
+    bits: tuple[Bits, ...] = Field((16, 8, 6, 4), description="bits of a quantised coordinate")
+    toy_dims: Sizes = Field((9, 10), description="d of the toy problem")
     toy_draws: int = Field(5, ge=1, description="draws of P of the toy problem")
-    pole_dims: tuple[PositiveInt, ...] = Field((8,), description="d of cart-pole, increasing")
+    pole_dims: Sizes = Field((8,), description="d of cart-pole, increasing")
     population: int = Field(64, ge=10, description="candidates per generation, cart-pole")
     generations: int = Field(2, ge=1, description="generations of it")
     episodes: int = Field(5, ge=1, description="episodes per candidate")
@@ -168,80 +136,56 @@ study = Study(
 )
 
 
+def parts(task):
+    """Problem and model of a task, and whether native coordinates are trained."""
+    problem, model, *native = task.split("/")
+    return problem, model, bool(native)
+
+
+def counted(task):
+    """The accuracy that counts: labels in random order can only be learned by heart."""
+    return "train_acc" if parts(task)[0] == "shuffled-labels" else "test_acc"
+
+
 def network(task, data):
-    """The architecture of a task, for its inputs (..., N, pixels or C, H, W) and classes."""
-    model, classes = task.split("/")[1], int(data.y.max()) + 1
-    shape = tuple(data.x.shape[data.y.ndim :])
-    if model == "conv":
-        image = (1, 8, 8) if shape == (64,) else shape if len(shape) > 1 else (1, *shape)
-        return SmallConvNet(image, classes=classes)
-    width, _, depth = model.partition("x")
-    return MLP((int(np.prod(shape)), *[int(width)] * int(depth or 1), classes))
+    """The architecture of a task, for the inputs and classes of its samples."""
+    return named_network(parts(task)[1], data.input_shape, data.classes)
 
 
-def samples(problems, *seeds):
-    """The samples of one seed, or of several with an axis of members."""
-    parts = [member_samples(problems, seeds, part) for part in ("train", "test")]
-    tensors = (torch.from_numpy(array) for part in parts for array in part)
-    return Samples(*tensors) if len(seeds) > 1 else Samples(*(t[0] for t in tensors))
-
-
-def where(table, **values):
-    """The rows with these values in these columns."""
-    return table[(table[list(values)] == pd.Series(values)).all(axis=1)]
-
-
-def search_plan(task, model, *, rates, native_rates, dense_limit):
-    """Projection and learning rates of a task, and the accuracy that counts."""
-    counted = "train_acc" if task.startswith("shuffled-labels") else "test_acc"
-    if task.endswith("/native"):
-        return "coordinates", native_rates, counted
-    return "dense" if count_parameters(model) < dense_limit else "fastfood", rates, counted
+def search(task, data, rates, native_rates, dense_limit, epochs, batch_size):
+    """The search for a task's smallest d: its network, kind of P and training."""
+    model = network(task, data)
+    kind = affordable_projection(model, dense_limit)
+    if parts(task)[2]:
+        kind, rates = "coordinates", native_rates
+    return SubspaceSearch(model, kind, rates, epochs, batch_size)
 
 
 @study.generate(each={"task": "tasks", "seed": "seeds"}, batch=16)
 def problems(*, task, seeds, digits_file, images, labels, train_size, test_size, pixel_order):
     """Train and test sets; pixels or training labels shuffled where the problem says so."""
-    problem, found = task.split("/")[0], {}
-    if problem == "mnist1d":
-        return split_tables({s: mnist1d(train_size, test_size, seed=s) for s in seeds})
-    data = read_labelled(images, labels) if problem == "own" else digits(digits_file)
-    if problem == "own" and data.x.ndim != 4:
-        raise ValueError(f"images has shape {data.x.shape}; allowed: (N, H, W, C)")
-    x = np.moveaxis(data.x, -1, 1).astype(np.float32) if problem == "own" else data.x / 16
-    if problem == "shuffled-pixels":
-        x = x[:, permutation(x.shape[1], pixel_order)]
-    for seed in seeds:
-        train, test = stratified_split(data.y, (train_size, -1), seed)
-        y = permuted_labels(data.y[train], seed) if problem == "shuffled-labels" else data.y[train]
-        found[seed] = Split(x[train], y, x[test], data.y[test], data.meta)
-    return split_tables(found)
+    sizes = {"train_size": train_size, "test_size": test_size, "pixel_order": pixel_order}
+    files = {"digits_file": digits_file, "images": images, "labels": labels}
+    return split_tables(shuffled_splits(parts(task)[0], seeds, **sizes, **files))
 
 
 @study.train(each={"task": "tasks", "seed": "seeds"}, batch=16)
 def direct(problems, *, task, seeds, direct_rate, epochs, batch_size, progress):
     """The full networks, the baselines; they start from the same theta0 as the subspaces."""
-    data = samples(problems, *seeds)
-    ensemble = Ensemble([he_normal(network(task, data), seed) for seed in seeds])
-    recipe = Recipe(direct_rate, epochs, batch_size)
-    runs = train_and_score(ensemble, data, recipe, order_seeds=seeds, progress=progress)
-    return {
-        "runs": runs.assign(seed=seeds),
-        "weights": Weights.stack([({"seed": s}, ensemble.state(i)) for i, s in enumerate(seeds)]),
-    }
+    data = TrainTest.of(problems, *seeds)
+    nets = Ensemble(he_normal_members(network(task, data), seeds))
+    schedule = {"epochs": epochs, "batch_size": batch_size, "progress": progress}
+    runs = train_and_score(nets, data, direct_rate, order_seeds=seeds, **schedule)
+    return {"runs": runs.assign(seed=seeds), "weights": Weights.by_seed(seeds, nets.states())}
 
 
 @study.train(each={"task": "reference_tasks", "width": "small_widths", "seed": "seeds"}, batch=16)
 def small(problems, *, task, width, seeds, small_rates, epochs, batch_size):
     """Direct nets with one narrow hidden layer, at each learning rate."""
-    data = samples(problems, *seeds)
-    nets = [he_normal(network(f"{task.split('/')[0]}/{width}", data), seed) for seed in seeds]
-    runs = [
-        train_and_score(Ensemble(nets), data, Recipe(r, epochs, batch_size), order_seeds=seeds)
-        for r in small_rates
-    ]
-    size = count_parameters(nets[0])
-    return pd.concat([run.assign(seed=seeds, D=size) for run in runs], ignore_index=True)
+    data = TrainTest.of(problems, *seeds)
+    nets = he_normal_members(named_network(str(width), data.input_shape, data.classes), seeds)
+    schedule = {"epochs": epochs, "batch_size": batch_size}
+    return train_networks(nets, data, small_rates, seeds=seeds, **schedule)
 
 
 @study.train(each={"task": "tasks", "seed": "seeds", "dim": "dims"}, batch=32)
@@ -249,16 +193,9 @@ def coarse(
     problems, *, task, seed, dims, rates, native_rates, dense_limit, epochs, batch_size, progress
 ):
     """v trained at the d of the grid, all d of a seed side by side."""
-    data = samples(problems, seed)
-    model = network(task, data)
-    options = {"rates": rates, "native_rates": native_rates, "dense_limit": dense_limit}
-    kind, tried, _ = search_plan(task, model, **options)
-    recipes = [Recipe(rate, epochs, batch_size) for rate in tried]
-    runs = [
-        train_subspaces(model, data, dims, kind, recipe, seed=seed, progress=progress)
-        for recipe in recipes
-    ]
-    return pd.concat(runs, ignore_index=True)
+    data = TrainTest.of(problems, seed)
+    found = search(task, data, rates, native_rates, dense_limit, epochs, batch_size)
+    return found.grid(data, dims, seed=seed, progress=progress)
 
 
 @study.train(each={"task": "tasks"})
@@ -267,48 +204,27 @@ def refined(
     dense_limit, epochs, batch_size,
 ):  # fmt: skip
     """The grid's runs, and those of the bisection between last failure and first success."""
-    data = {seed: samples(problems, seed) for seed in seeds}
-    model = network(task, data[seeds[0]])
-    options = {"rates": rates, "native_rates": native_rates, "dense_limit": dense_limit}
-    kind, _, counted = search_plan(task, model, **options)
-
-    def train(seed, dim, rate):
-        recipe = Recipe(rate, epochs, batch_size)
-        return train_subspaces(model, data[seed], (dim,), kind, recipe, seed=seed)
-
-    return intrinsic_dimension_of_runs(
-        coarse["coarse"].drop(columns="task"),
-        counted,
-        direct["runs"].set_index("seed")[counted],
-        train=train,
-        more_dims=more_dims,
-        ratio=SHARE,
-        chance=1 / (1 + int(data[seeds[0]].y.max())),
-        rtol=resolution,
-    )[1]
+    data = {seed: TrainTest.of(problems, seed) for seed in seeds}
+    found = search(task, data[seeds[0]], rates, native_rates, dense_limit, epochs, batch_size)
+    runs, accuracy = coarse["coarse"].drop(columns="task"), counted(task)
+    baseline = direct["runs"].set_index("seed")[accuracy]
+    goal = {"more_dims": more_dims, "ratio": SHARE, "resolution": resolution}
+    return found.refine(runs, data, accuracy, baseline, **goal)
 
 
 @study.train(each={"task": "compared_tasks", "projection": "projections", "seed": "seeds"})
 def compared(problems, *, task, projection, seed, compared_dim, rates, epochs, batch_size):
     """Kinds of P at one d."""
-    data = samples(problems, seed)
-    recipe = Recipe(rates[0], epochs, batch_size)
-    dims = (compared_dim,)
-    runs = train_subspaces(network(task, data), data, dims, projection, recipe, seed=seed)
-    return runs.drop(columns="projection")
+    data = TrainTest.of(problems, seed)
+    found = SubspaceSearch(network(task, data), projection, rates[:1], epochs, batch_size)
+    return found.grid(data, (compared_dim,), seed=seed).drop(columns="projection")
 
 
 @study.train(each={"dim": "pole_dims", "seed": "seeds"}, batch=16)
 def balanced(*, dim, seeds, population, generations, episodes):
     """Cart-pole: the cross-entropy method over R^d, then 100 fresh episodes at its answer."""
-    policies = SubspacePolicies(MLP((4, 32, 32, 1), "tanh"), dim, "dense", seeds=seeds)
-
-    def score(candidates, generation):
-        return policies.returns(candidates, episodes=episodes, draw=generation)
-
-    found = cem(score, dim, seeds=seeds, population=population, generations=generations)
-    reward = policies.returns(found.mean[:, None], episodes=100, draw=generations)[:, 0]
-    return pd.DataFrame({"seed": seeds, "D": policies.full_dim, "reward": reward})
+    effort = {"population": population, "generations": generations, "episodes": episodes}
+    return search_policies(MLP((4, 32, 32, 1), "tanh"), dim, seeds=seeds, **effort)
 
 
 @study.train
@@ -325,28 +241,26 @@ def toy(*, seed, toy_dims, toy_draws):
 @study.compress(each={"task": "tasks", "seed": "seeds"})
 def quantised(problems, refined, *, task, seed, bits):
     """Every trained v at fewer bits; the longest one also through a file and back."""
-    data = samples(problems, seed)
+    data = TrainTest.of(problems, seed)
     model = network(task, data)
     runs = where(refined["refined"], seed=seed)
     longest = runs.loc[runs["dim"].idxmax()]
-    return quantise_runs(model, data, runs, bits, seed=seed).assign(
-        round_trip=round_trip_error(model, longest, data.x_test, seed=seed)
-    )
+    error = round_trip_error(model, longest, data.x_test, seed=seed)
+    return quantise_runs(model, data, runs, bits, seed=seed).assign(round_trip=error)
 
 
 @study.compress(each={"task": "reference_tasks", "seed": "seeds"}, batch=16)
 def quantised_full(problems, direct, *, task, seeds, bits):
     """The full networks with all weights at fewer bits."""
-    data = samples(problems, *seeds)
-    nets = [with_weights(network(task, data), direct.weights("weights", seed=s)) for s in seeds]
-    table = quantise_full(nets, data, bits)
-    return table.assign(seed=np.array(seeds)[table.pop("member")])
+    data = TrainTest.of(problems, *seeds)
+    nets = stored_members(lambda: network(task, data), direct, "weights", seeds)
+    return quantise_full(nets, data, bits, seeds=seeds)
 
 
 def named(table):
     """The table with the problem and the model of each task as columns."""
-    table[["problem", "model"]] = table["task"].str.split("/", expand=True)[[0, 1]]
-    return table
+    problems, models, _ = zip(*map(parts, table["task"]), strict=True)
+    return table.assign(problem=problems, model=models)
 
 
 @study.evaluate
@@ -363,44 +277,20 @@ def runs(refined, direct, compared, balanced):
 @study.evaluate
 def dimensions(refined, direct, quantised, balanced):
     """d_int90 of each task, of the mean curve and seed by seed; d_int100 of cart-pole."""
-    summary, seeds = [], []
-
-    def add(task, criterion, table, baseline, **options):
-        found, _ = intrinsic_dimension_of_runs(table, criterion, baseline, **options)
-        known = {"task": task, "criterion": criterion, "D": table["D"].iloc[0]}
-        row = {**known, **dimension_summary(found), "baseline": np.mean(baseline)}
-        codes = where(quantised["quantised"], task=task, dim=found.d_int)
-        bits = shortest_code(codes, criterion).mean() if len(codes) else np.nan
-        summary.append(row | {"mdl_bits": bits})
-        seeds.append(dimension_by_seed(found).assign(**known))
-
-    for task, table in refined["refined"].groupby("task", sort=False):
-        base = where(direct["runs"], task=task).set_index("seed")
-        shuffled = task.startswith("shuffled-labels")
-        for criterion in ("train_acc",) if shuffled else ("test_acc", "train_acc"):
-            add(task, criterion, table, base[criterion], ratio=SHARE)
-    pole = balanced["balanced"].assign(lr=1.0)
-    add(POLE, "reward", pole, SOLVED, ratio=1.0, selection="reward")
-    table = named(pd.DataFrame(summary).rename(columns={"d_int": "d_int90"}))
-    return {"dimensions": table, "by_seed": pd.concat(seeds, ignore_index=True)}
+    trained, codes = refined["refined"], quantised["quantised"]
+    criteria = {t: dict.fromkeys([counted(t), "train_acc"]) for t in trained["task"].unique()}
+    nets = dimension_tables(trained, criteria, direct["runs"], codes=codes, ratio=SHARE)
+    poles, reward = balanced["balanced"].assign(task=POLE, lr=1.0), {POLE: ["reward"]}
+    pole = dimension_tables(poles, reward, SOLVED, ratio=1.0, selection="reward")
+    table, seeds = (pd.concat(both, ignore_index=True) for both in zip(nets, pole, strict=True))
+    return {"dimensions": named(table.rename(columns={"d_int": "d_int90"})), "by_seed": seeds}
 
 
 @study.evaluate
 def rivals(refined, small, dimensions):
     """At d_int90: the subspaces, and the smallest direct net with at least as many numbers."""
-    tables = []
-    for task, nets in small["small"].groupby("task", sort=False):
-        dim = where(dimensions["dimensions"], task=task, criterion="test_acc")["d_int90"].iloc[0]
-        enough = nets[nets["D"] >= dim]
-        found = {
-            "random": where(refined["refined"], task=task, dim=dim),
-            "small": enough[enough["D"] == enough["D"].min()],
-        }
-        for method, rows in found.items():
-            trains = rows.groupby("lr")["train_acc"].transform("mean")
-            best = rows[trains == trains.max()][["seed", "D", "test_acc"]]
-            tables.append(best.assign(task=task, method=method))
-    return pd.concat(tables, ignore_index=True)
+    found = where(dimensions["dimensions"], criterion="test_acc").set_index("task")["d_int90"]
+    return equal_size_rivals(refined["refined"], small["small"], found)
 
 
 def d_int(dimensions, task, column="d_int", criterion="test_acc"):
@@ -417,7 +307,7 @@ def d_int(dimensions, task, column="d_int", criterion="test_acc"):
     decided_at="full",
 )
 def far_smaller(dimensions, *, arm):
-    parts = []
+    evidence = []
     for task in LARGER:
         native = d_int(dimensions, f"{task}/native", "at_least")
         # Without its control a claim is undefined: a control that was not run has not failed.
@@ -425,11 +315,11 @@ def far_smaller(dimensions, *, arm):
         found = own if arm == "random" else native
         share = found / d_int(dimensions, task, "D")
         beside = d_int(dimensions, task, "at_least")
-        parts += [
+        evidence += [
             mean(share, region=(None, 1 / 20), label=f"{task}: d_int90 / D"),
             ratio(found, beside, region=(None, 2), label=f"{task}: d_int90 to that of random"),
         ]
-    return parts
+    return evidence
 
 
 @study.claim(
@@ -441,18 +331,16 @@ def far_smaller(dimensions, *, arm):
     decided_at="full",
 )
 def same_for_all_widths(dimensions, rivals, *, arm):
-    sizes = pd.Series({task: d_int(dimensions, task, "D").iloc[0] for task in WIDTHS}).dropna()
-    found = pd.DataFrame({task: d_int(dimensions, task) for task in WIDTHS})[sizes.index]
-    slopes = np.full(len(found), np.nan)
-    if len(sizes) and sizes.max() >= 20 * sizes.min():
-        slopes = loglog_slopes(sizes, found)
-    largest, smallest = found.max(axis=1, skipna=False), found.min(axis=1, skipna=False)
+    sizes = pd.Series({task: d_int(dimensions, task, "D").iloc[0] for task in WIDTHS})
+    found = pd.DataFrame({task: d_int(dimensions, task) for task in WIDTHS})
+    trend = size_trend(sizes, found, least_span=20)
+    largest, smallest = trend["largest"], trend["smallest"]
     accuracies = rivals["rivals"].pivot_table(index="seed", columns="method", values="test_acc")
     accuracies = accuracies.reindex(columns=["random", "small"]).dropna().reindex(found.index)
     less = "accuracy at d_int90, less that of random"
     return [
         ratio(largest, smallest, region=(None, 1.6), label="largest to smallest d_int90"),
-        mean(slopes, region=(-0.15, 0.15), label="slope of log d_int90 on log D"),
+        mean(trend["slope"], region=(-0.15, 0.15), label="slope of log d_int90 on log D"),
         paired_difference(accuracies[arm], accuracies["random"], region=(0, None), label=less),
     ]
 
@@ -538,27 +426,24 @@ def toy_needs_ten(toy, *, arm):
 @study.figure("Performance against d", caption="Mean over seeds with its interval, best rate.")
 def performance(runs):
     table = runs["runs"][runs["runs"]["reward"].isna() & (runs["runs"]["projection"] != "none")]
-    shuffled = table["problem"] == "shuffled-labels"
-    table = table.assign(performance=table["test_acc"].mask(shuffled, table["train_acc"]))
-    trains = table.groupby(["task", "d", "lr"])["train_acc"].transform("mean")
-    best = trains == trains.groupby([table["task"], table["d"]]).transform("max")
-    return charts.band(table[best], "d", "performance", "task", log_x=True)
+    by_heart = table["task"].map(counted) == "train_acc"
+    table = table.assign(performance=table["test_acc"].mask(by_heart, table["train_acc"]))
+    return charts.band(at_best_rate(table, ["task", "d"]), "d", "performance", "task", log_x=True)
 
 
 @study.figure("d_int90 against D", caption="One point per seed; widths of one problem line up.")
 def against_size(dimensions):
     table = where(dimensions["by_seed"], criterion="test_acc").dropna()
-    problem = table["task"].str.replace(r"/[^/]*", "", n=1, regex=True)
-    table = table.assign(problem=problem)
+    kinds = [f"{p}/native" if native else p for p, _, native in map(parts, table["task"])]
+    table = table.assign(problem=kinds)
     return charts.scatter(table, "D", "d_int", "problem", log_x=True, log_y=True)
 
 
 @study.figure("Problem ladder", caption="Where a search ended unsolved, the largest d tried.")
 def problem_ladder(dimensions):
     table = dimensions["by_seed"]
-    shuffled = table["task"].str.startswith("shuffled-labels")
-    chosen = (table["criterion"] != "train_acc") | shuffled
-    return charts.bars(table[chosen], "task", "at_least", title="intrinsic dimension, at least")
+    other = (table["criterion"] == "train_acc") & (table["task"].map(counted) != "train_acc")
+    return charts.bars(table[~other], "task", "at_least", title="intrinsic dimension, at least")
 
 
 @study.figure("Accuracy against bytes", caption="Subspaces, small direct nets, quantised full net.")

@@ -7,29 +7,24 @@ import numpy as np
 import pandas as pd
 from pydantic import PositiveFloat, model_validator
 
-from overparam.datasets import (
-    SensingOperator,
-    load_sensing_problem,
-    low_rank_ground_truth,
-    positive_semidefinite,
-    problem_kinds,
-    read_sensing,
-    sensing_tables,
-)
+from overparam.datasets import drawn_sensing_tables, own_sensing_tables, problem_rank
 from overparam.evidence import by_seed, loglog_slope, mean, per_group, ratio, where, worst
 from overparam.measure import decay_table
 from overparam.reporting import charts
 from overparam.study import DataFile, Field, Paper, Study, StudyConfig
 from overparam.theory import sensing_rates
 from overparam.training import (
+    FactorStart,
+    SensingDescent,
     accelerated_factored_gd,
+    descend_side_by_side,
     factored_gd,
-    log_spaced_steps,
-    random_factors,
 )
 
-# k = times r + plus
-FACTOR_RANKS = {"r": (1, 0), "r+1": (1, 1), "2r": (2, 0), "4r": (4, 0)}
+# k, the rank of the factors, by what it is called.
+FACTOR_RANKS = {
+    "r": lambda r: r, "r+1": lambda r: r + 1, "2r": lambda r: 2 * r, "4r": lambda r: 4 * r,
+}  # fmt: skip
 # The columns that tell problems and runs apart.
 PROBLEM = ["operator", "kappa"]
 RUN = [*PROBLEM, "factor_rank", "method", "alpha", "seed"]
@@ -88,7 +83,7 @@ class Config(StudyConfig):
         sides["identity"] = self.identity_size, self.identity_rank
         for operator in set(self.operators) & set(sides):
             n, r = sides[operator]
-            k = max((factor_rank_of(word, r) for word in self.factor_ranks), default=0)
+            k = max((FACTOR_RANKS[word](r) for word in self.factor_ranks), default=0)
             if k > n:
                 raise ValueError(f"{operator}: factors of rank k = {k} exceed the size n = {n}")
         return self
@@ -111,60 +106,16 @@ study = Study(
 )
 
 
-def factor_rank_of(word, r):
-    """k of a word such as ``r+1``."""
-    times, plus = FACTOR_RANKS[word]
-    return times * r + plus
-
-
 @study.generate(each={"operator": "operators", "kappa": "kappas", "seed": "seeds"}, batch=16)
 def problems(
     *, operator, kappa, seeds, size, rank, samples, identity_size, identity_rank, own_file, noise
 ):
     """For each seed the sensing matrices, a symmetric and an asymmetric M, and y = A(M)."""
-    n, r = (identity_size, identity_rank) if operator == "identity" else (size, rank)
     if operator == "own":
-        own = load_sensing_problem(own_file)
-        M = np.full(own.op.shape, np.nan) if own.truth is None else own.truth
-        kinds = ("asymmetric", "symmetric") if positive_semidefinite(M) else ("asymmetric",)
-        tables = sensing_tables(own.op, dict.fromkeys(kinds, (M, own.y)), seeds)
-    else:
-        m = samples if operator == "gaussian" else None
-        op = SensingOperator((n, n), m, operator, seed=seeds)
-        pairs = {}
-        for kind in ("asymmetric", "symmetric"):
-            M = low_rank_ground_truth(n, n, r, kappa, kind == "symmetric", seeds)
-            pairs[kind] = M, op.measure(M, noise, seeds)
-        tables = sensing_tables(op, pairs, seeds)
-    return {**tables, "problems": tables["problems"].assign(r=r)}
-
-
-def descend(algorithm, starts, problems, seeds, factor_rank, eta, T, **options):
-    """Run one algorithm from starts (method, kind of M, alpha, ratio), all seeds at once."""
-    starts = pd.DataFrame(starts, columns=["method", "kind", "alpha", "ratio"])
-    starts = starts[starts["kind"].isin(problem_kinds(problems))].reset_index(drop=True)
-    if starts.empty:
-        return None
-    posed = read_sensing(problems, seeds, starts["kind"])
-    r = int(problems["problems"]["r"].iloc[0])
-    k = factor_rank_of(factor_rank, r)
-    scales = zip(starts["alpha"], starts["ratio"], strict=True)
-    drawn = [random_factors(posed.op.shape, k, a, imbalance=b, seed=seeds) for a, b in scales]
-    F, G = (np.stack(factors, axis=1) for factors in zip(*drawn, strict=True))
-    if (balanced := starts["method"].to_numpy() == "balanced").any():
-        G[:, balanced] = F[:, balanced]
-    found = algorithm(
-        posed.op,
-        posed.y,
-        (F,) if options.get("parameterization") == "symmetric" else (F, G),
-        eta,
-        T,
-        truth=posed.truth,
-        record_at=np.union1d(log_spaced_steps(T), [T // 4]),
-        **options,
-    )
-    frame = found.to_frame(pd.DataFrame({"seed": seeds}), starts)
-    return frame.assign(n=posed.op.shape[0], r=r, k=k, eta=eta, T=T)
+        return own_sensing_tables(own_file, rank, seeds)
+    identity = operator == "identity"
+    n, r, m = (identity_size, identity_rank, None) if identity else (size, rank, samples)
+    return drawn_sensing_tables(n, r, m, operator, seeds, kappa=kappa, noise=noise)
 
 
 @study.train(
@@ -178,31 +129,28 @@ def descents(
     symmetric_steps, steps, accelerated_steps, tau, beta, stop_below,
 ):  # fmt: skip
     """All algorithms side by side, on the same problems and from the same random directions."""
-    run = partial(
-        descend, problems=problems, seeds=seeds, factor_rank=factor_rank, eta=step_size,
-        stop_below=stop_below,
-    )  # fmt: skip
+    switched = partial(accelerated_factored_gd, tau=tau, beta=beta)
+    unscaled = partial(switched, modified_step=lambda F, G, beta: (F, G))
+
+    def at_each_alpha(method):
+        return [FactorStart(method, "asymmetric", a, imbalance) for a in alphas]
+
     plain = [
-        *(("asymmetric", "asymmetric", a, imbalance) for a in alphas),
-        ("near_balanced", "asymmetric", alpha, 1.0),
-        ("balanced", "symmetric", alpha, 1.0),
-        ("asymmetric_for_symmetric", "symmetric", alpha, imbalance),
+        *at_each_alpha("asymmetric"),
+        FactorStart("near_balanced", "asymmetric", alpha),
+        FactorStart("balanced", "symmetric", alpha, tied=True),
+        FactorStart("asymmetric_for_symmetric", "symmetric", alpha, imbalance),
     ]
-    switched = partial(run, accelerated_factored_gd, T=accelerated_steps, tau=tau, beta=beta)
-    found = [
-        run(
-            factored_gd, [("symmetric", "symmetric", alpha, 1.0)],
-            T=symmetric_steps, parameterization="symmetric",
-        ),
-        run(factored_gd, plain, T=steps),
-        switched([("accelerated", "asymmetric", a, imbalance) for a in alphas]),
-        switched(
-            [("unscaled", "asymmetric", a, imbalance) for a in alphas],
-            modified_step=lambda F, G, beta: (F, G),
-        ),
-    ]  # fmt: skip
-    asked = np.nan if beta is None else beta
-    return {"traces": pd.concat(found, ignore_index=True).assign(beta=asked)}
+    symmetric = [FactorStart("symmetric", "symmetric", alpha)]
+    algorithms = [
+        SensingDescent(factored_gd, symmetric, symmetric_steps, "symmetric"),
+        SensingDescent(factored_gd, plain, steps),
+        SensingDescent(switched, at_each_alpha("accelerated"), accelerated_steps),
+        SensingDescent(unscaled, at_each_alpha("unscaled"), accelerated_steps),
+    ]
+    k = FACTOR_RANKS[factor_rank](problem_rank(problems))
+    traces = descend_side_by_side(algorithms, problems, seeds, k, step_size, stop_below)
+    return {"traces": traces.assign(beta=np.nan if beta is None else beta)}
 
 
 @study.evaluate

@@ -1,27 +1,14 @@
 """Study 04: does remembering past outputs flatten the minimum as SAM does, at the price of SGD?"""
 
-import itertools
-import re
-import time
 from functools import partial
+from itertools import product
 from typing import Annotated, ClassVar, Self
 
-import numpy as np
 import pandas as pd
 import torch
 from pydantic import model_validator
 
-from overparam.datasets import (
-    Split,
-    Standardizer,
-    digits,
-    member_samples,
-    mnist1d,
-    read_labelled,
-    split_tables,
-    stratified_split,
-    uniform_label_noise,
-)
+from overparam.datasets import member_samples, noisy_parts, parts_tables
 from overparam.evidence import (
     by_seed,
     exact,
@@ -33,39 +20,20 @@ from overparam.evidence import (
     worst,
 )
 from overparam.measure import (
-    TrajectoryPath,
-    hessian_top_eigenvalues,
-    hessian_trace,
-    loss_slice_1d,
+    flatness_tables,
     matched_loss_report,
-    sam_sharpness,
+    recorded_training,
+    run_correlations,
 )
-from overparam.models import MLP, SmallConvNet, seeded, with_weights
+from overparam.models import named_network, seeded, stored_members
 from overparam.reporting import charts
 from overparam.store import Weights
 from overparam.study import DataFile, Field, PackageFile, Paper, Study, StudyConfig, permuted
-from overparam.training import (
-    MESA,
-    SAF,
-    SAM,
-    Callback,
-    Ensemble,
-    RecomputedSAF,
-    accuracy,
-    batch_orders,
-    cosine,
-    cross_entropy,
-    fit,
-    state_bytes,
-)
+from overparam.training import SHARPNESS_METHOD, SharpnessMethod, cosine, state_bytes_after
 
 Task = Annotated[str, Field(pattern=r"^(digits|mnist1d|own)/(mlp|conv)/[0-9.]+/[0-9.]+$")]
-Method = Annotated[
-    str,
-    Field(
-        pattern=r"^(sgd(_[1-9]x)?|saf_E0|(sam|mesa|saf(_recomputed|_shuffled|_reversed)?)_[0-9.]+)$"
-    ),
-]
+Method = Annotated[str, Field(pattern=SHARPNESS_METHOD)]
+NETWORKS = {"mlp": "128x2", "conv": "conv"}
 QUICK = ("sgd", "sam_0.1", "saf_3", "mesa_3", "saf_recomputed_3")
 # An effect of exactly 0 (a control that changes nothing) is not "above 0".
 STRICT = 1e-9
@@ -151,76 +119,24 @@ def settings(task):
     return {"dataset": data, "model": model, "noise": float(noise), "smoothing": float(smoothing)}
 
 
-def parts_of(method):
-    """FAMILY_VALUE: lambda of SAF and MESA, rho of SAM, a multiple of the epochs for SGD."""
-    found = re.fullmatch(r"(.+)_([0-9.]+)x?", method)
-    return (found[1], float(found[2])) if found else (method, 1.0)
-
-
-def method_callback(method, *, tau, distance, start, beta):
-    """What a method does during training, as a callback of ``fit``."""
-    family, value = parts_of(method)
-    saf = partial(SAF, lam=value, tau=tau, distance=distance, start=start)
-    return {
-        "sgd": Callback,
-        "sam": partial(SAM, rho=value),
-        "saf": saf,
-        "mesa": partial(MESA, lam=value, tau=tau, beta=beta, warm_up=False, start=start),
-        "saf_E0": partial(saf, reference="present"),
-        "saf_shuffled": partial(saf, reference="another"),
-        "saf_reversed": partial(saf, reverse=True),
-        "saf_recomputed": partial(
-            RecomputedSAF, lam=value, tau=tau, distance=distance, start=start
-        ),
-    }[family]()
-
-
-def network(model, x, y):
+def network(task, x, y):
     """The architecture of a task, for its inputs (S, N, ...) and classes."""
-    shape, classes = tuple(x.shape[2:]), int(y.max()) + 1
-    if model == "conv":
-        image = (1, 8, 8) if shape == (64,) else shape if len(shape) > 1 else (1, *shape)
-        return SmallConvNet(image, classes=classes)
-    return MLP((int(np.prod(shape)), 128, 128, classes))
-
-
-def samples(splits, seeds, part, name="samples"):
-    """Inputs (S, N, ...) and labels (S, N) of a part, for S seeds."""
-    x, y = member_samples(splits, seeds, part, name=name)
-    return torch.from_numpy(x).float(), torch.from_numpy(y)
-
-
-class StepClock(Callback):
-    """Seconds of every step, which epoch ends with their measurements do not blur."""
-
-    def __init__(self):
-        self.ticks = []
-
-    def on_step(self, fit):
-        self.ticks.append(time.perf_counter())
+    return named_network(NETWORKS[settings(task)["model"]], x.shape[2:], int(y.max()) + 1)
 
 
 @study.generate(each={"task": "tasks", "seed": "seeds"}, batch=16)
 def splits(*, task, seeds, digits_file, own_file, train_size, validation_size):
     """Train, validation and test sets; wrong labels in training alone."""
-    dataset, noise = settings(task)["dataset"], settings(task)["noise"]
-    found, held_out = {}, {}
-    for seed in seeds:
-        if dataset == "mnist1d":
-            data = mnist1d(train_size + validation_size, 1000, seed=seed)
-            x, y = np.concatenate([data.x_train, data.x_test]), np.r_[data.y_train, data.y_test]
-            test = np.arange(len(data.y_train), len(y))
-            train, validation = stratified_split(data.y_train, (train_size, -1), seed)
-        else:
-            data = digits(digits_file) if dataset == "digits" else read_labelled(own_file)
-            sizes = (train_size, validation_size, -1)
-            train, validation, test = stratified_split(data.y, sizes, seed)
-            x = data.x / 16 if dataset == "digits" else Standardizer.fit(data.x[train])(data.x)
-            y = data.y
-        noisy, _ = uniform_label_noise(y[train], noise, int(y.max()) + 1, seed)
-        found[seed] = Split(x[train], noisy, x[test], y[test], data.meta)
-        held_out[seed] = Split(x[train[:0]], y[train[:0]], x[validation], y[validation])
-    return {**split_tables(found), "validation": split_tables(held_out)["samples"]}
+    setting = settings(task)
+    make = partial(
+        noisy_parts,
+        setting["dataset"],
+        train_size=train_size,
+        val_size=validation_size,
+        noise=setting["noise"],
+        file={"digits": digits_file, "own": own_file}.get(setting["dataset"]),
+    )
+    return parts_tables({seed: make(seed=seed) for seed in seeds})
 
 
 @study.train(each={"task": "tasks", "method": "methods", "seed": "seeds"}, batch=16)
@@ -229,82 +145,38 @@ def descents(
     path_every, progress,
 ):  # fmt: skip
     """One method; its path (loss, trajectory loss, sharpness), its outcome and its price."""
-    x, y = samples(splits, seeds, "train")
-    setting = settings(task)
-    family, value = parts_of(method)
-    epochs *= int(value) if family == "sgd" else 1
-    ensemble = Ensemble([seeded(partial(network, setting["model"], x, y), s) for s in seeds])
-    own = method_callback(method, tau=tau, distance=distance, start=start, beta=beta)
-    smooth = partial(torch.nn.functional.cross_entropy, label_smoothing=setting["smoothing"])
-    path = TrajectoryPath(
-        distance,
-        tau,
-        lambda model, x, y: float(hessian_top_eigenvalues(model, smooth, (x, y))[0]),
-        path_every,
-    )
-    clock = StepClock()
-    trace = fit(
-        ensemble,
-        x,
-        y,
-        epochs=epochs,
+    train, val, test = (member_samples(splits, seeds, part) for part in ("train", "val", "test"))
+    setting, recipe = settings(task), SharpnessMethod.parse(method)
+    found = recorded_training(
+        [seeded(partial(network, task, *train), seed) for seed in seeds],
+        seeds,
+        recipe.callback(tau=tau, distance=distance, start=start, beta=beta),
+        train=train,
+        val=val,
+        test=test,
+        epochs=recipe.epochs(epochs),
         batch_size=batch_size,
         optimizer=partial(torch.optim.SGD, lr=learning_rate, momentum=0.9, weight_decay=5e-4),
         schedule=cosine(),
-        loss=partial(cross_entropy, smoothing=setting["smoothing"]),
-        orders=batch_orders(x.shape[1], epochs, seeds),
-        callbacks=[own, clock, path],
+        smoothing=setting["smoothing"],
+        distance=distance,
+        tau=tau,
+        every=path_every,
         progress=progress,
     )
-    x_test, y_test = samples(splits, seeds, "test")
-    ema = own.averaged(ensemble) if family == "mesa" else None
-    record = path.frame(seeds)
-    last = record[record["epoch"] == epochs - 1].set_index("seed").loc[list(seeds)]
-    runs = pd.DataFrame(
-        {
-            "seed": seeds,
-            **setting,
-            "lam": value if family.startswith(("saf", "mesa")) else np.nan,
-            "rho": value if family == "sam" else np.nan,
-            "tau": tau,
-            "distance": distance,
-            "test_acc": accuracy(ensemble, x_test, y_test).numpy(),
-            "val_acc": accuracy(ensemble, *samples(splits, seeds, "test", "validation")).numpy(),
-            "ema_acc": accuracy(ema, x_test, y_test).numpy() if ema else np.nan,
-            "train_loss": last["train_loss"].to_numpy(),
-            "lambda_max": last["lambda_max"].to_numpy(),
-            "diverged": trace.diverged.numpy(),
-            "fwd_passes": trace.cost.forward,
-            "bwd_passes": trace.cost.backward,
-            "seconds": float(np.median(np.diff(clock.ticks))),
-        }
-    )
-    weights = Weights.stack([({"seed": s}, ensemble.state(i)) for i, s in enumerate(seeds)])
-    return {"runs": runs, "path": record, "weights": weights}
+    runs = found.runs.assign(**setting, lam=recipe.lam, rho=recipe.rho, tau=tau, distance=distance)
+    weights = Weights.by_seed(seeds, found.ensemble.states())
+    return {"runs": runs, "path": found.path, "weights": weights}
 
 
 @study.evaluate(each={"task": "tasks", "method": "methods", "seed": "seeds"}, batch=16)
 def flatness(splits, descents, *, task, method, seeds, sharpness_rho, progress):
     """The Hessian's trace, SAM's sharpness and a slice of the loss at the final weights."""
-    smoothing = settings(task)["smoothing"]
-    loss = partial(torch.nn.functional.cross_entropy, label_smoothing=smoothing)
-    x, y = samples(splits, seeds, "train")
-    rows, slices = [], []
-    for i, seed in enumerate(progress(seeds, description=f"flatness of {method}")):
-        empty = network(settings(task)["model"], x, y)
-        model = with_weights(empty, descents.weights("weights", seed=seed))
-        data = (x[i], y[i])
-        finite = all(bool(p.isfinite().all()) for p in model.parameters())
-        row = {"seed": seed, "trace": np.nan, "sam_sharpness": np.nan}
-        cut = pd.DataFrame({"seed": seed, "step": [np.nan], "loss": [np.nan]})
-        if finite:  # (a training that diverged has no Hessian)
-            row["trace"] = hessian_trace(model, loss, data, probes=15).trace
-            row["sam_sharpness"] = sam_sharpness(model, loss, data, sharpness_rho)
-            line = loss_slice_1d(model, loss, data, points=21)
-            cut = pd.DataFrame({"seed": seed, "step": line.steps, "loss": line.losses})
-        rows.append(row)
-        slices.append(cut)
-    return {"flatness": pd.DataFrame(rows), "slices": pd.concat(slices, ignore_index=True)}
+    x, y = member_samples(splits, seeds, "train")
+    nets = stored_members(partial(network, task, x, y), descents, "weights", seeds)
+    loss = partial(torch.nn.functional.cross_entropy, label_smoothing=settings(task)["smoothing"])
+    nets = progress(nets, description=f"flatness of {method}")
+    return flatness_tables(nets, seeds, loss, x, y, rho=sharpness_rho, probes=15, points=21)
 
 
 @study.evaluate
@@ -318,18 +190,10 @@ def drops(descents):
     """Epochs from E on: trajectory loss and drop; rank correlations; sharpness at equal loss."""
     path = descents["path"]
     kept = path.dropna(subset=["traj_kl"], ignore_index=True)
-    beside = {"drop": "with_drop", "lambda_max": "with_lambda_max"}
-    rho = kept.groupby(RUN)[["traj_kl", *beside]].corr("spearman", min_periods=3)
-    rho = rho.xs("traj_kl", level=-1)[list(beside)].rename(columns=beside)
-    matched = [
-        matched_loss_report(part, "sgd").assign(task=task)
-        for task, part in path.groupby("task")
-        if "sgd" in set(part["method"])
-    ]
     return {
         "drops": kept[[*RUN, "epoch", "traj_kl", "drop"]],
-        "correlations": rho.reset_index(),
-        "matched": pd.concat(matched, ignore_index=True) if matched else pd.DataFrame({"task": []}),
+        "correlations": run_correlations(kept, RUN, "traj_kl", ["drop", "lambda_max"]),
+        "matched": matched_loss_report(path, "sgd", within="task"),
     }
 
 
@@ -337,19 +201,10 @@ def drops(descents):
 def memory(*, tau, distance, start, beta):
     """Bytes that SAF and MESA keep beside the network, for n and 2n samples."""
     rows = []
-    for method, n in itertools.product(("saf_1", "mesa_1"), (64, 128)):
-        own = method_callback(method, tau=tau, distance=distance, start=start, beta=beta)
-        fit(
-            Ensemble([seeded(lambda: MLP((64, 16, 10)), 0)]),
-            torch.zeros(1, n, 64),
-            torch.zeros(1, n, dtype=torch.long),
-            epochs=1,
-            batch_size=32,
-            optimizer=partial(torch.optim.SGD, lr=0.1),
-            orders=batch_orders(n, 1, (0,)),
-            callbacks=[own],
-        )
-        rows.append({"method": parts_of(method)[0], "samples": n, "bytes": state_bytes(own)})
+    for name, n in product(("saf_1", "mesa_1"), (64, 128)):
+        method = SharpnessMethod.parse(name)
+        own = method.callback(tau=tau, distance=distance, start=start, beta=beta)
+        rows.append({"method": method.family, "samples": n, "bytes": state_bytes_after(own, n)})
     return pd.DataFrame(rows)
 
 
@@ -380,12 +235,11 @@ def costs_nothing(descents, *, arm):
     last = path[path["epoch"] == path.groupby(["task", "method"])["epoch"].transform("max")]
     passes = last.pivot_table(index="task", columns="method", values=["forward", "backward"])
     parts = []
-    for method, forward, backward in ((arm, 1, 1), ("sam_0.1", 2, 2), ("mesa_3", 2, 1)):
-        for kind, times in (("forward", forward), ("backward", backward)):
+    for method, promised in ((arm, (1, 1)), ("sam_0.1", (2, 2)), ("mesa_3", (2, 1))):
+        for kind, times in zip(("forward", "backward"), promised, strict=True):
             counts = passes[kind].reindex(columns=[method, "sgd"])
-            times_sgd = counts[method] / counts["sgd"]
             label = f"{kind} passes, {method} / sgd"
-            parts.append(worst(times_sgd, region=(times, times), label=label))
+            parts.append(worst(counts[method] / counts["sgd"], region=(times, times), label=label))
     return parts
 
 
@@ -467,15 +321,14 @@ def sharpness_path(descents):
     "confidence penalty: where it does as well, the sample's own past is not what helps.",
 )
 def accuracy_cost(runs):
-    table = runs["runs"].assign(passes=lambda t: t["fwd_passes"] + 2 * t["bwd_passes"])
-    return charts.points(
-        table, "passes", "test_acc", "method", panel="task", x_title="sample-passes"
-    )
+    table, title = runs["runs"], "sample-passes"
+    table = table.assign(passes=table["fwd_passes"] + 2 * table["bwd_passes"])
+    return charts.points(table, "passes", "test_acc", "method", panel="task", x_title=title)
 
 
 @study.figure("Accuracy against lambda", caption="Mean over seeds; lambda 0 is SGD.")
 def accuracy_lambda(runs):
-    families = runs["runs"]["method"].str.rpartition("_")[0]
+    families = runs["runs"]["method"].map(lambda name: SharpnessMethod.parse(name).family)
     table = runs["runs"].assign(family=families)
     curves = where(table, family=["saf", "mesa", "saf_shuffled"])
     sgd = where(table, method="sgd").assign(lam=0.0)
@@ -499,14 +352,8 @@ def slices(flatness):
     caption="lambda_max over that of SGD of the same seed where both trainings first reach a loss.",
 )
 def matched_sharpness(drops):
-    return charts.band(
-        drops["matched"],
-        "loss_level",
-        "ratio",
-        "method",
-        panel="task",
-        y_title="lambda_max / SGD's",
-    )
+    table, title = drops["matched"], "lambda_max / SGD's"
+    return charts.band(table, "loss_level", "ratio", "method", panel="task", y_title=title)
 
 
 @study.figure(
