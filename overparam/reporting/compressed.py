@@ -25,7 +25,8 @@ def pareto_chart(
     """
     on_front = f"front_{cost}"
     columns = ["method", "label", metric, "low", "high", cost, on_front]
-    table = front[columns].dropna(subset=[cost, metric])
+    # Where nothing was measured the columns are missing, and the dense model stands alone.
+    table = front.reindex(columns=columns).dropna(subset=[cost, metric])
     scale = alt.Scale(type="log", nice=False, padding=12) if log else alt.Scale(zero=False)
     x = alt.X(f"{cost}:Q", title=title, scale=scale)
     y = alt.Y(f"{metric}:Q", title=f"test {metric}", scale=alt.Scale(zero=False))

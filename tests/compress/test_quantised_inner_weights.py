@@ -61,6 +61,7 @@ def by_hand(model, bits):
     return plain
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("training", [True, False])
 def test_a_quantised_network_computes_with_rounded_weights(kind, training):

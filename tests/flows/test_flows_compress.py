@@ -177,6 +177,18 @@ def test_prices_are_told_in_their_units(cli, tmp_path):
     assert told["target"]["deviation"][0] == pytest.approx(spread, rel=0.2)
 
 
+def test_where_every_method_is_skipped_the_dense_model_is_told(cli, tmp_path):
+    status, out, err = cli(
+        "--model", f"{NET}:make", "--data", f"{NET}:data", "--methods", f"+{NET}:fussy",
+        "--ratios", "2", "--store", tmp_path / "store", *FAST, "--json",
+    )  # fmt: skip
+    assert status == 0, err
+    found = json.loads(out)
+    assert {row["state"] for row in found["cells"]} == {"skipped"} and found["front"] == []
+    assert found["dense"]["parameters"] > 0 and found["answer"].startswith("Nothing was measured")
+    assert "no layer of a kind that ratio 2 suits" in Path(found["report"]).read_text()
+
+
 def test_a_folder_that_is_not_empty_is_not_written_to(cli, place):
     (place / "full").mkdir(exist_ok=True)
     (place / "full" / "precious").write_text("keep")

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
+from overparam.compress.load_model import load as load_model
 from overparam.errors import ConfigError
+from overparam.store import write_folders
 from overparam.studies import load
+from overparam.study import load_own
 
 TOYS = Path(__file__).parent.parent / "toys"
 NET = str(TOYS / "own_net.py")
@@ -125,3 +129,37 @@ def test_the_steps_are_plain_functions(study):
     assert isinstance(small["outcome"], pd.DataFrame) and small["outcome"]["state"].item() == (
         "completed"
     )
+
+
+def test_lazy_layers_are_compressed_like_others(study, tmp_path):
+    net = tmp_path / "lazy.py"
+    net.write_text(
+        "from torch import nn\n"
+        "def make(): return nn.Sequential(nn.LazyLinear(24), nn.ReLU(), nn.LazyLinear(3))\n"
+    )
+    config = plan_of(study, net, datasets=f"{NET}:data").config
+    value, steps = config.step_value, study.steps
+
+    def step(name, *tables, **settings):
+        given = {n: value(n) for n in steps[name].fields}
+        return steps[name](*tables, **{**given, "seed": 0, **settings})
+
+    samples = step("samples")
+    dense, again = (step("dense", samples, epochs=2) for _ in range(2))
+    assert dense["history"].equals(again["history"])
+    total = 4 * 24 + 24 + 24 * 3 + 3
+    for method, ratio in (("magnitude", 2.0), ("gptq4", None), ("lottery", 2.0)):
+        small = step(
+            "compressed", samples, dense, method=method, ratio=ratio, bits=4, epochs=2,
+            finetune_epochs=1,
+        )  # fmt: skip
+        assert small["outcome"]["state"].item() == "completed"
+        write_folders(small, "files", tmp_path / method)
+        loaded = load_model(load_own(f"{net}:make"), tmp_path / method)
+        loaded(torch.zeros(2, 4))
+        parts = list(loaded.parameters())
+        assert sum(p.numel() for p in parts) == total
+        if ratio:
+            assert sum(int(p.count_nonzero()) for p in parts) == round(total / ratio)
+        else:
+            assert len(parts[0].unique()) < 24 * 4
