@@ -196,7 +196,10 @@ def _label_column(file: Path, schema: pa.Schema, tensors: list[str], label: str 
     for candidates in (called, wordy, beside):
         if len(candidates) == 1:
             return candidates[0]
-    raise ValueError(f"{file}: which column is the label? Say label=; there are {', '.join(names)}")
+    raise ValueError(
+        f"{file}: which column is the label? Say --label (label= in Python); "
+        f"there are {', '.join(names)}"
+    )
 
 
 def _is_list(kind: pa.DataType) -> bool:
