@@ -21,9 +21,9 @@ from overparam.compress.scores import (
 )
 from overparam.compress.shared_model import SharedModel
 from overparam.compress.sharing import memory_size
-from overparam.compress.sharing_methods import SHARING, roast_tile, share_members
+from overparam.compress.sharing_methods import SHARING, share_members
 from overparam.compress.smaller import smaller_width
-from overparam.compress.weights import compressible_weights
+from overparam.compress.weights import count_weights
 from overparam.models import seeded
 from overparam.training import Callback, Ensemble
 
@@ -79,13 +79,9 @@ def at_equal_memory(
         return list(dense)
     if not compression >= 1:
         raise ValueError(f"compression is {compression}; allowed >= 1")
-    count = memory_size(sum(slot.size for slot in compressible_weights(dense[0])), compression)
     if method in SHARING:
-        tile = roast_tile(count) if SHARING[method]["mapping"] == "roast" else None
-        shared = share_members(
-            method, dense, compression, seeds=seeds, init_scale=init_scale, tile=tile
-        )
-        return list(shared)
+        return [*share_members(method, dense, compression, seeds=seeds, init_scale=init_scale)]
+    count = memory_size(count_weights(dense[0]), compression)
     if method == "small":
         width = smaller_width(narrower, count)
         return [seeded(partial(narrower, width), seed) for seed in seeds]

@@ -17,7 +17,7 @@ from overparam.compress.masks import dead_layers, masks_of
 from overparam.compress.sharing import memory_size
 from overparam.compress.sharing_methods import SHARING
 from overparam.compress.smaller import weight_count
-from overparam.compress.weights import compressible_weights
+from overparam.compress.weights import count_weights
 from overparam.training import Ensemble
 
 TrainMembers = Callable[[list[nn.Module]], tuple[Ensemble, pd.DataFrame]]
@@ -89,7 +89,7 @@ def train_at_equal_memory(
         )
     if not compression >= 1:
         raise ValueError(f"compression is {compression}; allowed >= 1")
-    n = sum(slot.size for slot in compressible_weights(start[0]))
+    n = count_weights(start[0])
     memory = memory_size(n, compression)
     dead = [0] * len(start)
     if memory == n and method not in SHARING:

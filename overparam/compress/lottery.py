@@ -7,7 +7,7 @@ from torch import nn
 
 from overparam.compress.masks import Masks, apply_masks, global_mask, resolve_count
 from overparam.compress.scores.magnitude import score_mag
-from overparam.compress.weights import compressible_weights
+from overparam.compress.weights import count_weights
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def lottery_rewind(
         raise ValueError(f"rounds is {rounds}; allowed >= 1")
     if not early:
         raise ValueError("early is empty; give at least one network")
-    n = sum(slot.size for slot in compressible_weights(early[0]))
+    n = count_weights(early[0])
     final = resolve_count(n, keep, count)
     kept = [max(final, round(n * (final / n) ** ((r + 1) / rounds))) for r in range(rounds - 1)]
     kept.append(final)

@@ -9,7 +9,7 @@ from torch import nn
 from overparam.compress.lottery import LotteryTicket, lottery_rewind
 from overparam.compress.single_names import single_names
 from overparam.compress.train_steps import training_steps
-from overparam.compress.weights import compressible_weights
+from overparam.compress.weights import count_weights
 from overparam.datasets import Batches
 from overparam.training import Recipe, Task, train_model
 
@@ -43,7 +43,7 @@ def train_ticket(
         ValueError: ``count`` out of range, no epochs, or a loss that is not finite.
     """
     names = single_names(initial)
-    n = sum(slot.size for slot in compressible_weights(names.emptied(initial)))
+    n = count_weights(names.emptied(initial))
     if not 1 <= count <= n:
         raise ValueError(f"count is {count}; allowed 1..{n}")
     if recipe.epochs < 1:

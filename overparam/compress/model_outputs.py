@@ -13,18 +13,26 @@ SLACK = 2000
 """Allowed difference, in units of the precision of the outputs' largest entry."""
 
 
-def tensors_in(given: Any) -> Iterator[Tensor]:
-    """All tensors in nested tuples, lists, mappings and objects that hold values by name."""
+def tensors_in(given: Any, *, inside: frozenset[int] = frozenset()) -> Iterator[Tensor]:
+    """All tensors in nested tuples, lists, mappings and objects that hold values by name.
+
+    Args:
+        given: what a model gives.
+        inside: ids of what holds it, which it may point back at.
+    """
     if isinstance(given, Tensor):
         yield given
-    elif isinstance(given, Mapping):
-        for part in given.values():
-            yield from tensors_in(part)
+        return
+    if isinstance(given, nn.Module | type) or id(given) in inside:
+        return
+    if isinstance(given, Mapping):
+        parts = list(given.values())
     elif isinstance(given, tuple | list):
-        for part in given:
-            yield from tensors_in(part)
-    elif not isinstance(given, nn.Module | type):
-        yield from tensors_in(getattr(given, "__dict__", {}))
+        parts = list(given)
+    else:
+        parts = list(getattr(given, "__dict__", {}).values())
+    for part in parts:
+        yield from tensors_in(part, inside=inside | {id(given)})
 
 
 def run_task(model: nn.Module, inputs: Inputs, task: Task | None) -> Any:

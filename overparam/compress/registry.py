@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from overparam.compress.weights import COMPRESSIBLE, compressible_weights
-from overparam.study.loading import load_own
+from overparam.study.loading import load_object
 
 GROUP = "overparam.compressors"
 HANDED_IN = ("ratio", "bits", "data", "task", "seed", "recipe", "initial")
@@ -134,7 +134,7 @@ def load_method(name: str) -> Method:
         ValueError: there is no such method, or what the name leads to is no compressor.
         ImportError: the module or file does not import.
     """
-    found = load_own(method_place(name))
+    found = load_object(method_place(name))
     method = getattr(found, "compressor", None)
     if not isinstance(method, Method):
         raise ValueError(f"{name!r} is not marked by @compressor (overparam.compress.compressor)")

@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from overparam.compress.shared_model import SharedModel
-from overparam.compress.sharing import share_parameters
+from overparam.compress.sharing import memory_size, share_parameters
+from overparam.compress.weights import count_weights
 
 SIDE = 32
 """Of the square tiles that ROAST lays out whole, where the memory is large enough."""
@@ -45,7 +46,8 @@ def share_members(
         compression: n / m >= 1, over the weights of Linear, Conv and Embedding layers.
         seeds: one per member, of its shared numbers, map and signs.
         init_scale: half-width of the distribution of shared numbers.
-        tile: of ROAST, see :func:`share_parameters`; the other mappings have none.
+        tile: of ROAST, see :func:`share_parameters`, by default :func:`roast_tile`; the other
+            mappings have none.
 
     Returns:
         A shared model per member; the shared numbers of ``rps_frozen`` require no gradient.
@@ -63,9 +65,11 @@ def share_members(
         raise ValueError(f"method is {method!r}; allowed {', '.join(SHARING)}")
     if len(seeds) != len(nets):
         raise ValueError(f"seeds has {len(seeds)} entries for {len(nets)} members")
-    options = {**SHARING[method], "init_scale": init_scale, "tile": tile}
+    options = {**SHARING[method], "init_scale": init_scale}
+    if tile is None and options["mapping"] == "roast" and nets:
+        tile = roast_tile(memory_size(count_weights(nets[0]), compression))
     models = [
-        share_parameters(net, compression, seed=seed, **options)
+        share_parameters(net, compression, seed=seed, tile=tile, **options)
         for net, seed in zip(nets, seeds, strict=True)
     ]
     for model in models:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from overparam.compress.weights import compressible_weights
+from overparam.compress.weights import count_weights
 
 
 def smaller_width(factory: Callable[[int], nn.Module], budget: int) -> int:
@@ -44,4 +44,4 @@ def smaller_width(factory: Callable[[int], nn.Module], budget: int) -> int:
 def weight_count(factory: Callable[[int], nn.Module], width: int) -> int:
     """Compressible weights of the network of this width."""
     with torch.device("meta"):
-        return sum(slot.size for slot in compressible_weights(factory(width)))
+        return count_weights(factory(width))

@@ -126,6 +126,11 @@ def _leaf(name: str, module: nn.Module) -> nn.Parameter:
     return leaf
 
 
+def count_weights(model: nn.Module) -> int:
+    """Entries of all :func:`compressible_weights`, which raises what this raises."""
+    return sum(slot.size for slot in compressible_weights(model))
+
+
 def _check_dtype(name: str, leaf: Tensor) -> None:
     if not leaf.is_floating_point():
         raise TypeError(f"{name!r} has dtype {leaf.dtype}; allowed are real floating types")

@@ -18,7 +18,7 @@ from overparam.datasets.digit_transfer import (
     own_target,
     signal_target,
 )
-from overparam.datasets.digits import digits
+from overparam.datasets.digits import DIGITS_FILE, digits
 from overparam.datasets.files import read_arrays, read_table
 from overparam.datasets.image_corruptions import CORRUPTIONS, corrupt, corrupted_members
 from overparam.datasets.indexed import IndexedDataset
@@ -58,6 +58,7 @@ from overparam.datasets.train_test import TrainTest
 
 __all__ = [
     "CORRUPTIONS",
+    "DIGITS_FILE",
     "SHUFFLED_SOURCES",
     "TARGETS",
     "Batches",

@@ -78,10 +78,11 @@ def _called(source: str) -> tuple[Any, Any, bool]:
     """Training and test part, and whether a task came with them."""
     try:
         make = load_object(source)
-    except (ImportError, ValueError):
-        raise
-    except Exception as error:
-        raise ValueError(f"data {source!r} raised {type(error).__name__}: {error}") from error
+    except ImportError as error:
+        cause = error.__cause__
+        if cause is None or isinstance(cause, ImportError):
+            raise
+        raise ValueError(f"data {source!r} raised {type(cause).__name__}: {cause}") from cause
     if not callable(make):
         raise ValueError(f"data {source!r} is a {type(make).__name__}, not callable")
     try:

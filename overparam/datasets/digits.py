@@ -8,6 +8,10 @@ import sklearn
 import sklearn.datasets
 
 from overparam.datasets.containers import Labelled
+from overparam.study import PackageFile
+
+DIGITS_FILE = PackageFile("sklearn", "datasets/data/digits.csv.gz")
+"""Where the digits lie; named in a study's config, it counts in the keys by its bytes."""
 
 
 def digits(file: Path | None = None) -> Labelled:

@@ -1,10 +1,9 @@
 """Vega, Vega-Lite and vega-embed as one script that needs no network."""
 
-import os
-import tempfile
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
+
+from overparam.fingerprint import keep_entry
 
 
 @cache
@@ -24,20 +23,5 @@ def vega_bundle() -> str:
     import vl_convert
 
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    _keep(kept, script)
+    keep_entry(kept, script)
     return script
-
-
-def _keep(place: Path, text: str) -> None:
-    """Write the file at once or not at all; a folder that can't be written is done without."""
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=place.parent, suffix=".tmp")
-    except OSError:
-        return
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.replace(temporary, place)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)

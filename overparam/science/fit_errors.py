@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,14 +43,11 @@ def fit_errors(
         ValueError: a function that is not finite on the grid.
     """
     rows = []
-    for target in targets:
-        grid = target.grid(n_grid)
-        values = target.f(grid)
-        for fit, spline in _splines(target, fits):
-            seen = spline_violation(spline, _known(values), fit["rel"], target.scale, grid=grid)
-            derived = target.derived_error(spline.x, spline.y, grid)
-            labels = {name: fit[name] for name in LABELS}
-            rows.append({**labels, **asdict(seen), "mean_max_rel": derived})
+    for target, fit, spline, known in _on_grids(targets, fits, n_grid):
+        seen = spline_violation(spline, known.f, fit["rel"], target.scale, grid=known.grid)
+        derived = target.derived_error(spline.x, spline.y, known.grid)
+        labels = {name: fit[name] for name in LABELS}
+        rows.append({**labels, **asdict(seen), "mean_max_rel": derived})
     return pd.DataFrame(rows).rename(columns={"violating": "frac_violating"})
 
 
@@ -66,14 +63,11 @@ def violation_curves(
         x (the middle of a stretch, the interval taken as 0..1), ratio, function_id, rel.
     """
     curves = []
-    for target in targets:
-        grid = target.grid(n_grid)
-        values = target.f(grid)
-        for fit, spline in _splines(target, fits):
-            ratio = violation_curve(spline, _known(values), fit["rel"], target.scale, grid=grid)
-            at = (np.arange(len(ratio)) + 0.5) / len(ratio)
-            curve = pd.DataFrame({"x": at, "ratio": ratio})
-            curves.append(curve.assign(function_id=target.name, rel=fit["rel"]))
+    for target, fit, spline, known in _on_grids(targets, fits, n_grid):
+        ratio = violation_curve(spline, known.f, fit["rel"], target.scale, grid=known.grid)
+        at = (np.arange(len(ratio)) + 0.5) / len(ratio)
+        curve = pd.DataFrame({"x": at, "ratio": ratio})
+        curves.append(curve.assign(function_id=target.name, rel=fit["rel"]))
     return pd.concat(curves, ignore_index=True)
 
 
@@ -100,6 +94,28 @@ class _Refitted:
     y: Float
 
 
+@dataclass(frozen=True)
+class _Known:
+    """A function on a dense grid, evaluated once for all fits of it."""
+
+    grid: Float
+    values: Float
+
+    def f(self, _: Float) -> Float:
+        return self.values
+
+
+def _on_grids(
+    targets: Iterable[TargetFunction], fits: pd.DataFrame, n_grid: int
+) -> Iterator[tuple[TargetFunction, dict[Any, Any], _Refitted, _Known]]:
+    """Every fit with its function, the spline through its knots, and the function on a grid."""
+    for target in targets:
+        grid = target.grid(n_grid)
+        known = _Known(grid, target.f(grid))
+        for fit, spline in _splines(target, fits):
+            yield target, fit, spline, known
+
+
 def _splines(
     target: TargetFunction, fits: pd.DataFrame
 ) -> Iterator[tuple[dict[Any, Any], _Refitted]]:
@@ -107,8 +123,3 @@ def _splines(
     for fit in fits[fits["function_id"] == target.name].to_dict("records"):
         x, y = fit["x"], target.f(fit["x"])
         yield fit, _Refitted(CubicSpline(x, y), x, y)
-
-
-def _known(values: Float) -> Callable[[Float], Float]:
-    """f on the grid that all fits of a function share, evaluated once."""
-    return lambda _: values

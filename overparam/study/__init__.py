@@ -39,7 +39,7 @@ from overparam.study.execution import (
     record_of,
     run_unit,
 )
-from overparam.study.loading import load_object, load_own
+from overparam.study.loading import load_object
 from overparam.study.plan import Cell, Plan, Unit, make_plan
 from overparam.study.sources import DataFile, Factory, PackageFile, Weights
 from overparam.study.steps import Step
@@ -76,7 +76,6 @@ __all__ = [
     "cached_records",
     "judge_claims",
     "load_object",
-    "load_own",
     "make_plan",
     "mending",
     "missing_cells",

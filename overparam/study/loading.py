@@ -54,30 +54,13 @@ def load_object(value: str) -> Any:
     """Load the object that ``file.py:name`` or ``package.module:name`` names.
 
     Raises:
-        ValueError: not of that form, or the module has no such name (those it has are listed).
-        ImportError: the file or module does not import.
+        ValueError: not of that form, or the module has no such name (those it defines are listed).
+        ImportError: the module is missing, or its code, which may be anybody's, raises; names the
+            error and the line.
     """
     place, name = split_factory(value)
-    module = load_module(place)
-    found: Any = module
-    for part in name.split("."):
-        if not hasattr(found, part):
-            public = [n for n in vars(module) if not n.startswith("_")]
-            raise ValueError(f"{place} has no {name!r}; it has {', '.join(public) or 'nothing'}")
-        found = getattr(found, part)
-    return found
-
-
-def load_own(value: str) -> Any:
-    """Load an object from code of the user's own, which may raise anything while it is imported.
-
-    Raises:
-        ValueError: as :func:`load_object`.
-        ImportError: the module is missing, or its code raises; names it, and the line.
-    """
-    place, _ = split_factory(value)
     try:
-        load_module(place)
+        module = load_module(place)
     except (Exception, SystemExit) as error:
         lines = [
             frame.lineno
@@ -88,4 +71,16 @@ def load_own(value: str) -> Any:
         raise ImportError(
             f"{place} does not import: {type(error).__name__}: {error}{where}"
         ) from error
-    return load_object(value)
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            own = [n for n, v in vars(module).items() if not n.startswith("_") and _own(v, module)]
+            raise ValueError(f"{place} has no {name!r}; it has {', '.join(own) or 'nothing'}")
+        found = getattr(found, part)
+    return found
+
+
+def _own(value: object, module: ModuleType) -> bool:
+    """Whether a module itself made what a name of it stands for, as far as that can be told."""
+    made_by = getattr(value, "__module__", module.__name__)
+    return made_by == module.__name__ and not isinstance(value, ModuleType)

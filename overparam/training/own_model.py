@@ -1,7 +1,7 @@
 """The user's own model: made by a factory, fitted with weights, checked on a batch."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from overparam.datasets import Batches, Inputs
 from overparam.models import seeded
 from overparam.models.user_weights import load_weights
-from overparam.study.loading import load_own
+from overparam.study.loading import load_object
 from overparam.training.evaluating import evaluating
 from overparam.training.task import Task
 
@@ -36,7 +36,7 @@ def build_model(factory: str, *, seed: int = 0, weights: str | Path | None = Non
             parameters, or the weights don't fit.
         ImportError: the file or module does not import.
     """
-    make = load_own(factory)
+    make = load_object(factory)
     if not callable(make):
         raise ValueError(f"model {factory!r} is a {type(make).__name__}, not callable")
     try:
@@ -99,11 +99,9 @@ def check_model(model: nn.Module, task: Task, data: Batches) -> None:
 def _place(model: nn.Module, task: Task, inputs: Inputs) -> str:
     """In which layer the model raises, and what that gets; found by running it again."""
     entered: list[tuple[str, nn.Module, object]] = []
-    try:
-        with evaluating(model), torch.no_grad(), _watched(model, entered):
-            task.outputs(model, inputs)
-    except Exception:
-        pass  # as before
+    # It raises as before: that is what is looked at.
+    with suppress(Exception), evaluating(model), torch.no_grad(), _watched(model, entered):
+        task.outputs(model, inputs)
     if not entered or not entered[-1][0]:
         return ""
     name, layer, given = entered[-1]

@@ -10,7 +10,7 @@ from torch import nn
 
 from overparam.datasets import Batches, read_schema
 from overparam.store import Tables
-from overparam.study.loading import load_own
+from overparam.study.loading import load_object
 from overparam.training.outputs import all_outputs
 from overparam.training.target_scale import TargetScale, target_scale
 from overparam.training.task import Task
@@ -53,7 +53,7 @@ def chosen_task(factory: str | None, kind: str, classes: tuple[str, ...]) -> Tas
     """
     if factory is None:
         return Task(kind, classes)  # type: ignore[arg-type]
-    found = load_own(factory)
+    found = load_object(factory)
     task = found if isinstance(found, Task) else found() if callable(found) else found
     task = _with_data_sets(task)
     if not isinstance(task, Task):

@@ -24,7 +24,7 @@ from overparam.compress.quantise_model import inner_weights
 from overparam.datasets import InMemory
 from overparam.training import Task
 
-SEQUENCE = torch.randn(3, 5, 8)
+SEQUENCE = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0))
 EIGHT = partial(minmax_grid, bits=8)
 MAKERS = {
     "gru": lambda: nn.GRU(8, 6, num_layers=2, bidirectional=True, batch_first=True),
@@ -40,7 +40,7 @@ def outputs(model):
     return found[0] if isinstance(found, tuple) else found
 
 
-def same_numbers(got, expected):
+def assert_same_numbers(got, expected):
     """Kernels of recurrent layers sum in another order where weights are parameters."""
     assert torch.allclose(got, expected, rtol=1e-5, atol=1e-6)
 
@@ -78,7 +78,7 @@ def test_a_quantised_network_computes_with_rounded_weights(kind, training):
             torch.manual_seed(0)
             got = outputs(other)
             torch.manual_seed(0)
-            same_numbers(got, outputs(by_hand(model, 4)))
+            assert_same_numbers(got, outputs(by_hand(model, 4)))
         for name in inner_weights(by_hand(model, 4)):
             assert torch.equal(weight_of(other, name), weight_of(by_hand(model, 4), name))
 
@@ -90,7 +90,7 @@ def test_integers_follow_state_dicts_and_types(kind):
     other = round_to_nearest(MAKERS[kind]().eval(), EIGHT)
     assert not torch.equal(outputs(other), outputs(quantised))
     other.load_state_dict(quantised.state_dict())
-    same_numbers(outputs(other), outputs(quantised))
+    assert_same_numbers(outputs(other), outputs(quantised))
     wide = deepcopy(quantised).double()
     given = wide(SEQUENCE.double())
     given = given[0] if isinstance(given, tuple) else given
@@ -103,7 +103,7 @@ def test_a_plain_network_again_trains_and_moves(kind):
     assert not any(isinstance(m, QuantisedWeight) for m in plain.modules())
     own = MAKERS[kind]()
     own.load_state_dict(plain.state_dict())
-    same_numbers(outputs(own.eval()), outputs(plain.eval()))
+    assert_same_numbers(outputs(own.eval()), outputs(plain.eval()))
     outputs(plain.train()).sum().backward()
     assert all(p.grad is not None for p in plain.parameters())
     plain.double()
@@ -146,14 +146,14 @@ def test_files_hold_packed_integers_and_load(method, tmp_path, monkeypatch):
     assert codecs["start"] in ("dense", "sparse")
     loaded = load(Tagger, tmp_path)
     with torch.no_grad():
-        same_numbers(loaded(SEQUENCE), small(SEQUENCE))
+        assert_same_numbers(loaded(SEQUENCE), small(SEQUENCE))
 
 
 def test_a_network_of_nothing_else_is_rounded_by_gptq_too():
     gru = nn.GRU(8, 6, batch_first=True).eval()
     with pytest.warns(LeftAlone, match="rounded to the nearest level"):
         quantised = gptq_model(gru, [SEQUENCE], 4, forward=lambda net, x: net(x)[0])
-    same_numbers(outputs(quantised), outputs(by_hand(gru, 4)))
+    assert_same_numbers(outputs(quantised), outputs(by_hand(gru, 4)))
 
 
 def test_weights_that_stay_float():

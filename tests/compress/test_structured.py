@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from toys.model_zoo import ZOO, Toy
 
 from overparam.compress.channel_importance import put_gradients, random_importance
+from overparam.compress.model_outputs import tensors_in
 from overparam.compress.registry import CannotTreat, LeftAlone, load_method
 from overparam.compress.structured import prune_structured
 from overparam.datasets import InMemory
@@ -352,6 +353,13 @@ def test_a_graph_that_breaks_off_is_refused() -> None:
 
     with pytest.raises(CannotTreat, match="up"):
         prune_channels(Cut(), ZOO["mlp"].inputs, ratio=2)
+
+
+def test_outputs_that_point_back_at_what_holds_them() -> None:
+    given = SimpleNamespace(logits=torch.zeros(2), parts=[torch.ones(3)])
+    given.own = given
+    given.parts.append(given)
+    assert [tensor.numel() for tensor in tensors_in(given)] == [2, 3]
 
 
 @pytest.mark.parametrize("kind", [dict, SimpleNamespace])

@@ -10,7 +10,7 @@ from overparam.compress.load_model import load as load_model
 from overparam.errors import ConfigError
 from overparam.store import write_folders
 from overparam.studies import load
-from overparam.study import load_own
+from overparam.study import load_object
 
 TOYS = Path(__file__).parent.parent / "toys"
 NET = str(TOYS / "own_net.py")
@@ -155,7 +155,7 @@ def test_lazy_layers_are_compressed_like_others(study, tmp_path):
         )  # fmt: skip
         assert small["outcome"]["state"].item() == "completed"
         write_folders(small, "files", tmp_path / method)
-        loaded = load_model(load_own(f"{net}:make"), tmp_path / method)
+        loaded = load_model(load_object(f"{net}:make"), tmp_path / method)
         loaded(torch.zeros(2, 4))
         parts = list(loaded.parameters())
         assert sum(p.numel() for p in parts) == total

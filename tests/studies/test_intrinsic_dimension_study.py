@@ -5,16 +5,15 @@ import pandas as pd
 import pytest
 import torch
 
-from overparam.datasets import TrainTest, digits
+from overparam.datasets import DIGITS_FILE, TrainTest, digits
 from overparam.errors import ConfigError
 from overparam.evidence import judge
 from overparam.store import Store
 from overparam.studies.optimization import intrinsic_dimension as module
 from overparam.studies.optimization.intrinsic_dimension import LARGER, POLE, WIDTHS, study
-from overparam.study import PackageFile
 from overparam.study.sources import resolve_file
 
-DIGITS = resolve_file(PackageFile("sklearn", "datasets/data/digits.csv.gz"))
+DIGITS = resolve_file(DIGITS_FILE)
 RECIPE = {"epochs": 2, "batch_size": 50}
 SEARCH = {"rates": (0.1,), "native_rates": (0.03, 0.1), "dense_limit": 2000}
 SEEDS = list(range(5))

@@ -1,6 +1,7 @@
 """Study 52: its steps as plain functions, one quick run, its claims and controls, bad input."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -143,6 +144,23 @@ def test_what_was_not_run_is_undefined_and_voids_the_claim(results):
         f"digits/mlp, compression {c}" for c in (1, 50, 500)
     ]
     assert {best for _, _, best in labels} <= set(module.RIVALS)
+
+
+def test_each_reference_task_is_judged_by_itself(results):
+    claims = {claim.name: claim for claim in results.plan.study.claims}
+    for name, step, table in (
+        ("stable_in_scale", "stability", "stability"),
+        ("recovers_dense", "recovered", "runs"),
+    ):
+        rows = results.tables(step)[table]
+        two = pd.concat([rows, rows.assign(task="own/mlp")])
+        claim = claims[name]
+        one = claim.function({table: rows}, arm=claim.arm)
+        both = claim.function({table: two}, arm=claim.arm)
+        assert [(e.effect, e.low, e.high) for e in both] == 2 * [
+            (e.effect, e.low, e.high) for e in one
+        ]
+        assert {e.label.partition(": ")[0] for e in both} == {"digits/mlp", "own/mlp"}
 
 
 def test_claims_about_what_was_not_run_decide_nothing(results, judged_without):

@@ -16,6 +16,7 @@ from overparam.adapt import (
     tuning_report,
 )
 from overparam.datasets import (
+    DIGITS_FILE,
     TARGETS,
     corrupted_members,
     digit_target,
@@ -30,7 +31,7 @@ from overparam.models import stored_members
 from overparam.reporting import charts
 from overparam.store import Weights
 from overparam.studies.bases.digit_nets import IMAGE, Family, network, pretrained
-from overparam.study import DataFile, Field, OneOf, PackageFile, Paper, Study, StudyConfig
+from overparam.study import DataFile, Field, OneOf, Paper, Study, StudyConfig
 from overparam.training import Ensemble, cosine, rate_search, spared_adamw
 
 SUITE = (*TARGETS, "mnist1d")
@@ -55,9 +56,7 @@ class Config(StudyConfig):
         None, description="training examples of convnext and vit"
     )
     methods: tuple[Method, ...] = Field(METHODS, description="ways to adapt")
-    digits_file: DataFile = Field(
-        PackageFile("sklearn", "datasets/data/digits.csv.gz"), description="scikit-learn's digits"
-    )
+    digits_file: DataFile = Field(DIGITS_FILE, description="scikit-learn's digits")
     own_file: DataFile | None = Field(
         None, description="your .npz with x (N, 1, 8, 8) floating and y (N,) integer, for own"
     )

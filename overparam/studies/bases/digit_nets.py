@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from overparam.datasets import digit_source, member_samples, samples_table
+from overparam.datasets import DIGITS_FILE, digit_source, member_samples, samples_table
 from overparam.models import (
     ResidualMLP,
     TinyConvNeXt,
@@ -25,7 +25,7 @@ from overparam.models import (
     seeded,
 )
 from overparam.store import Weights
-from overparam.study import DataFile, Field, PackageFile, Study, StudyConfig
+from overparam.study import DataFile, Field, Study, StudyConfig
 from overparam.training import Ensemble, batch_orders, cosine, fit, run_table
 
 NETWORKS = {"mlp": ResidualMLP, "convnext": TinyConvNeXt, "vit": TinyViT}
@@ -38,9 +38,7 @@ class Config(StudyConfig):
     families: tuple[Family, ...] = Field(
         ("mlp", "convnext", "vit"), description="architectures to pretrain"
     )
-    digits_file: DataFile = Field(
-        PackageFile("sklearn", "datasets/data/digits.csv.gz"), description="scikit-learn's digits"
-    )
+    digits_file: DataFile = Field(DIGITS_FILE, description="scikit-learn's digits")
     epochs: int = Field(12, ge=1, description="epochs of the MLP and the ConvNeXt")
     vit_epochs: int = Field(20, ge=1, description="epochs of the transformer, which learns slowly")
     batch_size: int = Field(64, ge=1, description="images per step")

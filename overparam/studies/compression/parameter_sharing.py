@@ -17,6 +17,7 @@ from overparam.compress import (
     train_compressed,
 )
 from overparam.datasets import (
+    DIGITS_FILE,
     Split,
     Standardizer,
     digits,
@@ -31,7 +32,7 @@ from overparam.measure import margin_over_best, sweep_stability
 from overparam.models import MLP, VGGSmall, image_shape, seeded, stored_members
 from overparam.reporting import charts
 from overparam.store import Weights
-from overparam.study import DataFile, Field, OneOf, PackageFile, Paper, Study, StudyConfig
+from overparam.study import DataFile, Field, OneOf, Paper, Study, StudyConfig
 from overparam.theory import FAMILIES, family_variances, vector_variances
 
 METHODS = ("rps_stable", "roast", "hashed", *PRUNING, "small", "rps_frozen")
@@ -49,9 +50,7 @@ class Config(StudyConfig):
         ("digits/mlp",),
         description="DATASET/MODEL: digits, mnist1d or own; mlp or vgg (small CNN, batch norm)",
     )
-    digits_file: DataFile = Field(
-        PackageFile("sklearn", "datasets/data/digits.csv.gz"), description="scikit-learn's digits"
-    )
+    digits_file: DataFile = Field(DIGITS_FILE, description="scikit-learn's digits")
     own_file: DataFile | None = Field(
         None, description="your .npz with x (N, C, H, W) float and y (N,) int, for own/MODEL"
     )
@@ -289,13 +288,17 @@ def beats_lottery_tickets(accuracies, *, arm):
     control="rps_unscaled",
 )
 def stable_in_scale(stability, *, arm):
-    found = sweep_stability(stability["stability"], "init_scale", "test_acc", tolerance=0.05)
-    roast = by_seed(found, "failed", method="roast")
-    return [
-        mean(by_seed(found, "failed", method=arm), region=(None, 0), label="starts that fail"),
-        mean(by_seed(found, "spread", method=arm), region=(None, 0.01), label="spread of accuracy"),
-        mean(roast, region=(0.5, None), label="share of starts where ROAST fails"),
-    ]
+    def evidence(runs):
+        found = sweep_stability(runs, "init_scale", "test_acc", tolerance=0.05)
+        failed, spread = (by_seed(found, what, method=arm) for what in ("failed", "spread"))
+        roast = by_seed(found, "failed", method="roast")
+        return [
+            mean(failed, region=(None, 0), label="starts that fail"),
+            mean(spread, region=(None, 0.01), label="spread of accuracy"),
+            mean(roast, region=(0.5, None), label="share of starts where ROAST fails"),
+        ]
+
+    return per_group(stability["stability"], "task", evidence)
 
 
 @study.claim(
@@ -306,14 +309,17 @@ def stable_in_scale(stability, *, arm):
     control="roast_scaled",
 )
 def recovers_dense(recovered, *, arm):
-    ours = partial(by_seed, recovered["runs"], method=arm)
-    empty = by_seed(recovered["runs"], "empty_fraction", method="roast_scaled").mean()
-    difference = ours("test_acc") - ours("dense_acc")
-    return [
-        mean(difference, region=(-0.01, 0.01), label="accuracy less that of the dense net"),
-        mean(ours("max_load"), region=(None, 1), label="largest load of a bucket"),
-        exact(empty, region=(0.3, None), label="ROAST's empty buckets, mean over seeds"),
-    ]
+    def evidence(runs):
+        ours = partial(by_seed, runs, method=arm)
+        empty = by_seed(runs, "empty_fraction", method="roast_scaled").mean()
+        difference = ours("test_acc") - ours("dense_acc")
+        return [
+            mean(difference, region=(-0.01, 0.01), label="accuracy less that of the dense net"),
+            mean(ours("max_load"), region=(None, 1), label="largest load of a bucket"),
+            exact(empty, region=(0.3, None), label="ROAST's empty buckets, mean over seeds"),
+        ]
+
+    return per_group(recovered["runs"], "task", evidence)
 
 
 @study.claim(

@@ -18,13 +18,19 @@ from overparam.compress.subspace import (
     train_and_score,
     train_networks,
 )
-from overparam.datasets import SHUFFLED_SOURCES, TrainTest, shuffled_splits, split_tables
+from overparam.datasets import (
+    DIGITS_FILE,
+    SHUFFLED_SOURCES,
+    TrainTest,
+    shuffled_splits,
+    split_tables,
+)
 from overparam.evidence import by_seed, exact, mean, paired_difference, ratio, where, worst
 from overparam.measure import at_best_rate, dimension_tables, equal_size_rivals, size_trend
 from overparam.models import MLP, NETWORK_NAMES, named_network, stored_members
 from overparam.reporting import charts
 from overparam.store import Weights
-from overparam.study import DataFile, Field, PackageFile, Paper, Study, StudyConfig
+from overparam.study import DataFile, Field, Paper, Study, StudyConfig
 from overparam.training import Ensemble
 
 # Of the full networks' performance, that a subspace must reach.
@@ -54,9 +60,7 @@ class Config(StudyConfig):
     compared_tasks: tuple[str, ...] = Field(
         ("digits/32",), description="tasks on which kinds of P are compared"
     )
-    digits_file: DataFile = Field(
-        PackageFile("sklearn", "datasets/data/digits.csv.gz"), description="scikit-learn's digits"
-    )
+    digits_file: DataFile = Field(DIGITS_FILE, description="scikit-learn's digits")
     images: DataFile | None = Field(
         None, description="your images.npy, floating (N, H, W, C), for own/MODEL"
     )

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from pydantic import model_validator
 
-from overparam.datasets import member_samples, noisy_parts, parts_tables
+from overparam.datasets import DIGITS_FILE, member_samples, noisy_parts, parts_tables
 from overparam.evidence import (
     by_seed,
     exact,
@@ -28,7 +28,7 @@ from overparam.measure import (
 from overparam.models import named_network, seeded, stored_members
 from overparam.reporting import charts
 from overparam.store import Weights
-from overparam.study import DataFile, Field, PackageFile, Paper, Study, StudyConfig, permuted
+from overparam.study import DataFile, Field, Paper, Study, StudyConfig, permuted
 from overparam.training import SHARPNESS_METHOD, SharpnessMethod, cosine, state_bytes_after
 
 Task = Annotated[str, Field(pattern=r"^(digits|mnist1d|own)/(mlp|conv)/[0-9.]+/[0-9.]+$")]
@@ -47,9 +47,7 @@ class Config(StudyConfig):
         description="DATASET/MODEL/NOISE/SMOOTHING: digits, mnist1d or own; mlp or conv; share of "
         "wrong training labels; label smoothing of the training loss",
     )
-    digits_file: DataFile = Field(
-        PackageFile("sklearn", "datasets/data/digits.csv.gz"), description="scikit-learn's digits"
-    )
+    digits_file: DataFile = Field(DIGITS_FILE, description="scikit-learn's digits")
     own_file: DataFile | None = Field(
         None, description="your .npz with x (N, ...) float and y (N,) int, for own/MODEL/..."
     )
