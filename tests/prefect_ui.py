@@ -57,6 +57,14 @@ class Ui:
             time.sleep(0.1)
         raise AssertionError(f"nothing to click that says {text!r}")
 
+    def search(self, text, *expected):
+        """Type into the page's search field: a long list shows its first entries alone."""
+        for field in self.driver.find_elements("css selector", "input"):
+            if field.is_displayed():
+                field.send_keys(text)
+                return self.wait(*expected)
+        raise AssertionError(f"{self.driver.current_url} has no field to search in")
+
     def tab(self, name, *expected):
         self.click(".p-tab", name)
         return self.wait(*expected)

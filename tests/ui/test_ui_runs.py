@@ -73,7 +73,8 @@ def test_artifacts_have_names_that_say_what_they_are(ui, failed):
     shown = ui.tab("Artifacts", "trouble-report", "trouble-strict-how-fine", told)
     ui.shot("run-artifacts")
     assert plain(shown)
-    shown = ui.open("/artifacts", "trouble-report", "trouble-mishap-how-slow-progress")
+    ui.open("/artifacts", "Search artifacts")
+    ui.search("trouble", "trouble-report", "trouble-mishap-how-slow-progress")
     ui.shot("artifacts")
 
 
