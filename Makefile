@@ -25,7 +25,7 @@ slow: $(READY)  ## campaigns and full comparisons, run by hand
 	$(BIN)/pytest --runslow -m slow
 
 bench: $(READY)  ## speed, as ratios in one run
-	$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-disable-gc
+	$(BIN)/pytest tests/benchmarks --bench --benchmark-disable-gc
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "overparam needs Python 3.11 or newer; PYTHON=path/to/python3.11 make run names another one")'

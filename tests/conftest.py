@@ -86,7 +86,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "slow" in item.keywords and not config.getoption("--runslow"):
             item.add_marker(pytest.mark.skip(reason="slow; --runslow runs it"))
         if BENCHMARKS in item.path.parents and not bench and "benchmark" not in chosen:
-            item.add_marker(pytest.mark.skip(reason="a benchmark; --benchmark-only runs it"))
+            item.add_marker(pytest.mark.skip(reason="a benchmark; --bench runs it"))
 
 
 @pytest.fixture
