@@ -11,7 +11,6 @@ from rich.text import Text
 from flows.compare import Comparison
 from flows.reproduce import WHOLE
 from flows.study import StudyRun, summary
-from overparam.compress.frontier import label
 from overparam.reporting import Recorded, recorded_verdicts
 from overparam.reporting.words import interval, number, region, size
 from overparam.studies import load
@@ -140,6 +139,8 @@ def _side(value: Any) -> str:
 
 def print_front(found: Mapping[str, Any]) -> None:
     """Print compressed models, those that keep the budget first, and the answer."""
+    from overparam.compress.frontier import label  # its package imports torch, which takes a second
+
     console = Console()
     if found["front"]:
         console.print(_front_table(found))

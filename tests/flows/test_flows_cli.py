@@ -107,6 +107,18 @@ def test_list_imports_neither_torch_nor_prefect():
     assert "parameter-sharing" in done.stdout and done.stdout.endswith("\n[]\n")
 
 
+def test_what_every_run_imports_is_free_of_torch():
+    """A run whose steps are all cached takes as long as its imports."""
+    code = (
+        "import sys, flows.cli.running, flows.cli.tables, flows.study, tasks\n"
+        "print(sorted({'torch', 'sklearn', 'torch_pruning'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
 def test_show_is_the_contract(cli):
     found = cli("show", COIN, "--json").json
     assert set(found) == {"study", "question", "fields", "steps", "claims"}
